@@ -1,0 +1,102 @@
+/// A whole program, as the frontend leaves it and a training binary needs it: the module (all
+/// tensors and graphs) and, beside it, what the runtime does with them: data sets, options, phases,
+/// deployments. codegen/manifest.c writes it as JSON into the binary; runtime/program.c reads that.
+#ifndef KDC_IR_PROGRAM_H
+#define KDC_IR_PROGRAM_H
+
+#include "ir/ir.h"
+
+/// `option lr = 0.1 "text"`: becomes --lr of the binary and the run-time scalar of that name.
+typedef struct OptionSpec {
+    const char *name;
+    double value;
+    bool is_integer;
+    const char *text;
+    Span span;
+} OptionSpec;
+
+/// One augmentation or preparation: a runtime function by name with its arguments
+/// ({"pad", 2}, {"mode", "zero"}); text is NULL for numbers.
+typedef struct TransformArg {
+    const char *name;
+    double number;
+    const char *text;
+} TransformArg;
+typedef struct TransformSpec {
+    const char *name; // "random_crop"
+    Vec(TransformArg) args;
+    Span span;
+} TransformSpec;
+
+typedef struct FieldSpec {
+    const char *name;   // "image", "label", "index"
+    const char *column; // the file's own name, where it differs; else NULL
+    Type type;          // of one example, as the step sees it: f32[1, 28, 28], i32[]
+} FieldSpec;
+
+typedef enum DataPart { PART_DEFAULT, PART_TRAIN, PART_VALIDATION, PART_TEST } DataPart;
+
+typedef struct DataSpec {
+    const char *name;
+    const char *source; // "idx", "cifar100", ...: a row of runtime/sources.def
+    const char *path;
+    Vec(FieldSpec) fields;
+    Vec(double) mean, std; // per channel, after division by 255; empty: pixels in 0..1
+    Vec(TransformSpec) augment, prepare;
+    int64_t classes; // 0: unknown
+    int64_t count;   // examples in the training part, holdout taken off
+    int64_t test_count;
+    int64_t holdout;
+    Span span;
+} DataSpec;
+
+/// One run of a step or eval graph: `full` for whole batches, `last` for the smaller last one
+/// (-1 where there is none or it is dropped). Graph inputs name the fields they need.
+typedef struct Variant {
+    int32_t full;
+    int32_t last;
+} Variant;
+
+typedef struct EvalSpec {
+    int32_t data; // index into Program.data
+    DataPart part;
+    int64_t batch, last_batch;
+    Variant graph;
+    int32_t begin, finish; // graphs or -1: states begin anew, results worked out at the end
+} EvalSpec;
+
+typedef struct PhaseSpec {
+    const char *name;  // "teach", "sskd.mimic[0]"
+    const char *train; // the train block it belongs to
+    int32_t data;
+    int64_t batch, last_batch; // last_batch 0: the examples divide evenly, or drop_last
+    bool drop_last;
+    int32_t settings; // graph: outputs "epochs" (and others later)
+    int32_t begin;    // graph or -1
+    int32_t prologue; // graph or -1; set by bind_times
+    Vec(Variant) steps; // in order, each on the same batch
+    Vec(EvalSpec) evals;
+    const char *keep_best; // report name or NULL
+    bool keep_lowest;
+    int64_t patience; // 0: none
+    Span span;
+} PhaseSpec;
+
+typedef struct DeploySpec {
+    const char *name;
+    Vec(uint32_t) storages; // what it needs, parameters and states
+    const char *prefix;     // "student.": cut from the names in the weights file; "" keeps them
+    int32_t graph;          // GRAPH_DEPLOY or -1
+} DeploySpec;
+
+typedef struct Program {
+    Module *module;
+    const char *name; // file name without .kd
+    Vec(OptionSpec) options;
+    Vec(DataSpec *) data;
+    Vec(PhaseSpec *) phases; // in order of running
+    Vec(DeploySpec *) deploys;
+    int32_t init; // graph
+} Program;
+
+#endif
