@@ -293,7 +293,8 @@ Node *ir_output(Graph *graph, const char *name, Node *value);
 bool graph_keep_only(Graph *graph, const uint8_t *live_by_id);
 /// Replaces the node list by `count` nodes in topological order and renumbers.
 void graph_set_nodes(Graph *graph, Node **node, size_t count);
-/// Redirects every use according to replacement[id] (NULL: keep). Chains are followed.
+/// Redirects every use according to replacement[id] (NULL: keep). Chains are followed. The table has
+/// an entry for each node that the graph has now.
 void graph_replace(Graph *graph, Node **replacement_by_id);
 Graph *graph_clone(Graph *graph, const char *name);
 

@@ -11,7 +11,8 @@ const OpInfo op_info[OP_COUNT] = {
 };
 
 const AttrInfo attr_info[ATTR_COUNT] = {
-#define ATTR(name, kind, summary) [ATTR_##name] = {#name, KIND_##kind, offsetof(Attrs, name), summary},
+#define ATTR(name, kind, summary)                                                                  \
+    [ATTR_##name] = {#name, KIND_##kind, offsetof(Attrs, name), summary},
 #include "ir/attrs.def"
 #undef ATTR
 };
@@ -38,7 +39,8 @@ Ints ints_copy(Arena *arena, const int64_t *at, size_t count) {
     return (Ints){(uint32_t)count, copy};
 }
 
-// ---- equality -------------------------------------------------------------------------------------
+// ---- equality
+// -------------------------------------------------------------------------------------
 
 static bool equal_Int(AttrInt a, AttrInt b) {
     return a == b;
@@ -74,7 +76,8 @@ bool attrs_equal(Op op, const Attrs *a, const Attrs *b) {
     return true;
 }
 
-// ---- hash -----------------------------------------------------------------------------------------
+// ---- hash
+// -----------------------------------------------------------------------------------------
 
 static uint64_t hash_Int(uint64_t hash, AttrInt value) {
     return hash_mix(hash, (uint64_t)value);
@@ -116,7 +119,8 @@ uint64_t attrs_hash(Op op, const Attrs *attrs) {
     return hash;
 }
 
-// ---- copies ---------------------------------------------------------------------------------------
+// ---- copies
+// ---------------------------------------------------------------------------------------
 
 static AttrInt copy_Int(Arena *arena, AttrInt value) {
     (void)arena;
