@@ -1,0 +1,68 @@
+/// Register-tiled schedules of contractions: convolutions in their three directions and matrix
+/// products.
+///
+/// A schedule writes the loops of one kernel. What it reads and where results go is told by the
+/// lowering in a TileIO, so that elementwise producers are read inline and elementwise consumers
+/// sit in the epilogue. A function returns the number of iterations of the parallel loop it made,
+/// or 0 if the schedule does not fit the shape; then nothing was written and the lowering uses its
+/// plain loops.
+///
+/// The shape of all of them: a tile of vectors (16 channels, or 16 columns) by pixels (or rows) is
+/// kept in registers while the summed axes run; each step loads a few vectors and multiplies them
+/// with broadcast scalars. Sizes: 8 to 24 accumulators hide the latency of the multiply-add and
+/// leave registers for operands; at most about 450 multiply-adds in a loop body, beyond which
+/// decoding costs more than it saves.
+#ifndef KDC_CODEGEN_TILE_H
+#define KDC_CODEGEN_TILE_H
+
+#include "codegen/loops.h"
+
+enum { TILE_BLOCK = 16 }; // channels of a block in blocked layouts (Type.block)
+
+typedef struct TileIO {
+    LoopKernel *kernel;
+    void *user;
+    /// The element of operand `which` (0 or 1) at a logical index, as an expression valid in
+    /// `body`.
+    LoopExpr *(*read)(void *user, LoopBody *body, int which, LoopExpr *const *index);
+    /// Uses the finished sum for the output element at a logical index (the epilogue).
+    void (*store)(void *user, LoopBody *body, LoopExpr *const *index, LoopExpr *sum);
+    /// Only for schedules that sum in several visits (weight gradients): the element as it was
+    /// stored. NULL: partial sums cannot be reread (there is an epilogue), such schedules do not
+    /// fit.
+    LoopExpr *(*reread)(void *user, LoopBody *body, LoopExpr *const *index);
+} TileIO;
+
+/// y[n, k, oh, ow] = sum x[n, c, oh * stride + kh * dilation - padding, ...] * w[k, c, kh, kw].
+typedef struct ConvShape {
+    ScalarType type;
+    int64_t batch, channels, height, width;    // of x
+    int64_t filters, out_height, out_width;    // of y
+    int64_t kernel[2], stride[2], dilation[2]; // height, width
+    int64_t padding[2];                        // top, left
+    int64_t groups;
+} ConvShape;
+
+/// Operand 0: x [N, C, H, W]; 1: w [K, C/groups, KH, KW]; output y [N, K, OH, OW]. Wants y's
+/// channels and w's filters in blocks of 16 (K / groups a multiple of 16).
+int64_t tile_conv2d(const TileIO *io, const ConvShape *shape);
+/// Operand 0: dy [N, K, OH, OW]; 1: w [K, C/groups, KH, KW]; output dx [N, C, H, W]. Wants dx's
+/// channels and w's second axis in blocks of 16.
+int64_t tile_conv2d_input(const TileIO *io, const ConvShape *shape);
+/// Operand 0: x; 1: dy; output dw [K, C/groups, KH, KW], or [parts, K, ...] where parts > 0 sums
+/// are kept apart by ranges of the batch. Wants dy's channels and dw's filters in blocks of 16.
+int64_t tile_conv2d_weight(const TileIO *io, const ConvShape *shape, int64_t parts);
+/// How many parts keep all threads busy for this shape: a function of the shape alone.
+int64_t tile_conv2d_weight_parts(const ConvShape *shape);
+
+/// out[b, m, n] = sum_k a[b, m, k] * b[b, k, n]; io reads operand 0 at [b, m, k], 1 at [b, k, n]
+/// and stores at [b, m, n]. `unit_n`: operand 1 is contiguous along n; otherwise it is packed into
+/// scratch first.
+typedef struct MatmulShape {
+    ScalarType type;
+    int64_t batch, rows, columns, depth;
+    bool unit_n;
+} MatmulShape;
+int64_t tile_matmul(const TileIO *io, const MatmulShape *shape);
+
+#endif

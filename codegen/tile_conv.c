@@ -1,0 +1,517 @@
+// codegen/tile_conv.c -- register-tiled convolution, forward and by its input.
+//
+// Both are one loop nest over "taps". An output pixel (a, b) of a grid sums over row taps j and
+// column taps i
+//
+//     sum_r  in[n, r, a * step + d0 + j * dd, ...] * w[.., k0 + j * dk, ..]
+//
+// Forward: the grid is the output, step the stride, tap j reads row a * stride - padding + j *
+// dilation. By the input (the adjoint): the pixels of dx whose row has the same remainder modulo
+// the stride form a grid of their own with step 1, and the taps that meet them are an arithmetic
+// progression of kernel rows; so a strided adjoint is stride * stride dense convolutions, none of
+// which multiplies by zero.
+//
+// Taps that fall on padding are dropped: rows by the bounds of the tap loop, columns because the
+// tiles at the borders are unrolled with constant positions, where the guard folds away. There is
+// no halo.
+#include "codegen/tile.h"
+
+#include "support/diag.h"
+
+enum {
+    TILE_SUMS_MAX = 24,  // accumulators in a tile
+    TILE_BODY_MAX = 450, // multiply-adds in one innermost body
+    TASKS_WANTED = 64,   // iterations of the parallel loop that keep any number of threads even
+};
+
+/// One axis of the taps: position = grid * step + offset + tap * advance; kernel = first + tap *
+/// stride.
+typedef struct TapAxis {
+    int64_t grid;                 // output positions
+    int64_t out_step, out_offset; // output index = grid position * out_step + out_offset
+    int64_t step, offset, advance;
+    int64_t taps, kernel_first, kernel_step;
+    int64_t extent; // of the input
+} TapAxis;
+
+typedef struct TapConv {
+    const TileIO *io;
+    bool adjoint; // operand 1 is read at [reduced, vector, ...] instead of [vector, reduced, ...]
+    int64_t batch;
+    int64_t groups;
+    int64_t vectors;       // blocks of 16 output channels in a group
+    int64_t reduced;       // input channels in a group
+    int64_t reduced_block; // 16 where the input channels come in blocks, else 1
+    ScalarType type;
+    int64_t tile_vectors, tile_columns, tile_rows;
+} TapConv;
+
+static int64_t ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+static int64_t int_min(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static LoopExpr *index_int(const TapConv *conv, int64_t value) {
+    return x_int(conv->io->kernel, value);
+}
+
+/// a + value
+static LoopExpr *plus(const TapConv *conv, LoopExpr *a, int64_t value) {
+    return value ? x_add(conv->io->kernel, a, index_int(conv, value)) : a;
+}
+
+/// Input position of grid position `at` under tap `tap`.
+static LoopExpr *tap_position(const TapConv *conv, const TapAxis *axis, LoopExpr *at,
+                              LoopExpr *tap) {
+    LoopKernel *kernel = conv->io->kernel;
+    LoopExpr *position =
+        x_add(kernel, x_mul(kernel, at, axis->step), x_mul(kernel, tap, axis->advance));
+    return plus(conv, position, axis->offset);
+}
+
+static LoopExpr *tap_kernel(const TapConv *conv, const TapAxis *axis, LoopExpr *tap) {
+    return plus(conv, x_mul(conv->io->kernel, tap, axis->kernel_step), axis->kernel_first);
+}
+
+/// Whether some tap of some position in [first, last] leaves the input.
+static bool axis_leaves_input(const TapAxis *axis, int64_t first, int64_t last) {
+    for (int64_t tap = 0; tap < axis->taps; tap++) {
+        int64_t low = first * axis->step + axis->offset + tap * axis->advance;
+        int64_t high = last * axis->step + axis->offset + tap * axis->advance;
+        if (low < 0 || high >= axis->extent)
+            return true;
+    }
+    return false;
+}
+
+/// The taps that stay inside for a run-time position: [*begin, *end).
+static void tap_range(const TapConv *conv, const TapAxis *axis, LoopBody *body, LoopExpr *at,
+                      LoopExpr **begin, LoopExpr **end) {
+    LoopKernel *kernel = conv->io->kernel;
+    *begin = index_int(conv, 0);
+    *end = index_int(conv, axis->taps);
+    if (!axis_leaves_input(axis, 0, axis->grid - 1))
+        return;
+    // 0 <= p + tap * advance < extent, where p = at * step + offset.
+    LoopExpr *p = plus(conv, x_mul(kernel, at, axis->step), axis->offset);
+    int64_t size = axis->advance < 0 ? -axis->advance : axis->advance;
+    LoopExpr *low, *high; // first tap inside, one past the last
+    if (axis->advance > 0) {
+        // tap >= ceil(-p / size); tap < ceil((extent - p) / size)
+        LoopExpr *minus_p = x_mul(kernel, p, -1);
+        low = x_div(kernel, plus(conv, minus_p, size - 1), size);
+        high = x_div(kernel, plus(conv, minus_p, axis->extent + size - 1), size);
+    } else {
+        // tap > (p - extent) / size, i.e. >= floor((p - extent) / size) + 1; tap <= floor(p / size)
+        low = plus(conv, x_div(kernel, plus(conv, p, -axis->extent), size), 1);
+        high = plus(conv, x_div(kernel, p, size), 1);
+    }
+    *begin = loop_let(kernel, body, "first", x2(kernel, X_max, *begin, low));
+    *end = loop_let(kernel, body, "last", x2(kernel, X_min, *end, high));
+}
+
+static LoopExpr *inside(const TapConv *conv, LoopExpr *position, int64_t extent) {
+    LoopKernel *kernel = conv->io->kernel;
+    return x2(kernel, X_and, x2(kernel, X_le, index_int(conv, 0), position),
+              x2(kernel, X_lt, position, index_int(conv, extent)));
+}
+
+/// The position of a tile: which image, group and vectors, and its first pixel.
+typedef struct TilePlace {
+    LoopExpr *image, *group, *vector; // vector: first block of the tile within the group
+    LoopExpr *row, *column;           // grid position of the tile's first pixel
+    LoopExpr *lane;
+    int64_t rows, columns, vectors; // extents of this tile
+    bool guard_rows, guard_columns; // some taps may leave the input: guards that fold away
+} TilePlace;
+
+static LoopExpr *output_channel(const TapConv *conv, const TilePlace *place, LoopExpr *vector) {
+    LoopKernel *kernel = conv->io->kernel;
+    LoopExpr *block = x_add(kernel, place->vector, vector);
+    return x_add(kernel, x_mul(kernel, block, TILE_BLOCK), place->lane); // within the group
+}
+
+/// The multiply-adds of one (channel, row tap): unrolled over column taps, pixels and vectors.
+static void emit_products(const TapConv *conv, const TapAxis *rows, const TapAxis *columns,
+                          const TilePlace *place, LoopBody *body, uint32_t sums, LoopExpr *channel,
+                          LoopExpr *row_tap) {
+    const TileIO *io = conv->io;
+    LoopKernel *kernel = io->kernel;
+    LoopExpr *group_channel = x_add(kernel, x_mul(kernel, place->group, conv->reduced), channel);
+
+    LoopStmt *tap_loop = loop_for(kernel, body, LOOP_UNROLL, "kw", index_int(conv, 0),
+                                  index_int(conv, columns->taps), 1);
+    LoopExpr *column_tap = loop_var(kernel, tap_loop);
+    LoopExpr *kernel_row = tap_kernel(conv, rows, row_tap);
+    LoopExpr *kernel_column = tap_kernel(conv, columns, column_tap);
+
+    // weight[v]: one vector for each block of output channels
+    uint32_t weight = loop_local(kernel, &tap_loop->body, "w", conv->type, &place->vectors, 1);
+    LoopStmt *load = loop_for(kernel, &tap_loop->body, LOOP_UNROLL, "v", index_int(conv, 0),
+                              index_int(conv, place->vectors), 1);
+    LoopExpr *v = loop_var(kernel, load);
+    LoopExpr *out_channel = output_channel(conv, place, v);
+    LoopExpr *weight_index[4] = {out_channel, channel, kernel_row, kernel_column};
+    if (conv->adjoint) {
+        weight_index[0] = group_channel;
+        weight_index[1] = out_channel;
+    } else {
+        int64_t group_filters = conv->vectors * TILE_BLOCK;
+        weight_index[0] = x_add(kernel, x_mul(kernel, place->group, group_filters), out_channel);
+    }
+    loop_set(kernel, &load->body, weight, &v, 1, io->read(io->user, &load->body, 1, weight_index));
+
+    LoopStmt *row_loop = loop_for(kernel, &tap_loop->body, LOOP_UNROLL, "ph", index_int(conv, 0),
+                                  index_int(conv, place->rows), 1);
+    LoopExpr *tile_row = loop_var(kernel, row_loop);
+    LoopExpr *in_row = tap_position(conv, rows, x_add(kernel, place->row, tile_row), row_tap);
+    LoopBody *row_body = &row_loop->body;
+    if (place->guard_rows)
+        row_body = &loop_if(kernel, row_body, inside(conv, in_row, rows->extent))->body;
+
+    LoopStmt *pixel_loop = loop_for(kernel, row_body, LOOP_UNROLL, "p", index_int(conv, 0),
+                                    index_int(conv, place->columns), 1);
+    LoopExpr *pixel = loop_var(kernel, pixel_loop);
+    LoopExpr *in_column =
+        tap_position(conv, columns, x_add(kernel, place->column, pixel), column_tap);
+    LoopBody *pixel_body = &pixel_loop->body;
+    if (place->guard_columns)
+        pixel_body = &loop_if(kernel, pixel_body, inside(conv, in_column, columns->extent))->body;
+
+    LoopExpr *input_index[4] = {place->image, group_channel, in_row, in_column};
+    LoopExpr *x = loop_let(kernel, pixel_body, "x", io->read(io->user, pixel_body, 0, input_index));
+    LoopStmt *vector_loop = loop_for(kernel, pixel_body, LOOP_UNROLL, "v", index_int(conv, 0),
+                                     index_int(conv, place->vectors), 1);
+    LoopExpr *u = loop_var(kernel, vector_loop);
+    LoopExpr *sum_index[3] = {u, tile_row, pixel};
+    LoopExpr *w = x_local(kernel, weight, &u, 1);
+    LoopExpr *sum = x_local(kernel, sums, sum_index, 3);
+    loop_set(kernel, &vector_loop->body, sums, sum_index, 3, x3(kernel, X_fma, w, x, sum));
+}
+
+/// One register tile: clear the sums, run the taps and channels, store.
+static void emit_tile(const TapConv *conv, const TapAxis *rows, const TapAxis *columns,
+                      TilePlace place, LoopBody *body) {
+    const TileIO *io = conv->io;
+    LoopKernel *kernel = io->kernel;
+    LoopStmt *lanes = loop_for(kernel, body, LOOP_VECTOR, "lane", index_int(conv, 0),
+                               index_int(conv, TILE_BLOCK), 1);
+    place.lane = loop_var(kernel, lanes);
+    LoopBody *inner = &lanes->body;
+
+    int64_t dim[3] = {place.vectors, place.rows, place.columns};
+    uint32_t sums = loop_local(kernel, inner, "sum", conv->type, dim, 3);
+    LoopExpr *at[3];
+    LoopBody *nest = inner;
+    static const char *const names[3] = {"v", "ph", "p"};
+    for (int i = 0; i < 3; i++) {
+        LoopStmt *loop = loop_for(kernel, nest, LOOP_UNROLL, names[i], index_int(conv, 0),
+                                  index_int(conv, dim[i]), 1);
+        at[i] = loop_var(kernel, loop);
+        nest = &loop->body;
+    }
+    loop_set(kernel, nest, sums, at, 3, x_real(kernel, 0.0, conv->type));
+
+    if (rows->taps > 0 && columns->taps > 0) {
+        int64_t blocks = conv->reduced / conv->reduced_block;
+        LoopStmt *block_loop = loop_for(kernel, inner, LOOP_SERIAL, "cb", index_int(conv, 0),
+                                        index_int(conv, blocks), 1);
+        LoopExpr *first_channel = x_mul(kernel, loop_var(kernel, block_loop), conv->reduced_block);
+        LoopExpr *tap_begin = index_int(conv, 0), *tap_end = index_int(conv, rows->taps);
+        bool unroll_rows = place.rows > 1;
+        if (!unroll_rows)
+            tap_range(conv, rows, &block_loop->body, place.row, &tap_begin, &tap_end);
+        LoopStmt *row_taps = NULL, *channel_loop;
+        LoopExpr *row_tap, *channel;
+        if (unroll_rows) { // channels outside, all taps unrolled inside, guards fold
+            channel_loop = loop_for(kernel, &block_loop->body, LOOP_SERIAL, "ci",
+                                    index_int(conv, 0), index_int(conv, conv->reduced_block), 1);
+            row_taps =
+                loop_for(kernel, &channel_loop->body, LOOP_UNROLL, "kh", tap_begin, tap_end, 1);
+            nest = &row_taps->body;
+        } else {
+            row_taps =
+                loop_for(kernel, &block_loop->body, LOOP_SERIAL, "kh", tap_begin, tap_end, 1);
+            channel_loop = loop_for(kernel, &row_taps->body, LOOP_SERIAL, "ci", index_int(conv, 0),
+                                    index_int(conv, conv->reduced_block), 1);
+            nest = &channel_loop->body;
+        }
+        row_tap = loop_var(kernel, row_taps);
+        channel = x_add(kernel, first_channel, loop_var(kernel, channel_loop));
+        emit_products(conv, rows, columns, &place, nest, sums, channel, row_tap);
+    }
+
+    nest = inner;
+    for (int i = 0; i < 3; i++) {
+        LoopStmt *loop = loop_for(kernel, nest, LOOP_UNROLL, names[i], index_int(conv, 0),
+                                  index_int(conv, dim[i]), 1);
+        at[i] = loop_var(kernel, loop);
+        nest = &loop->body;
+    }
+    int64_t group_outputs = conv->vectors * TILE_BLOCK;
+    LoopExpr *channel = x_add(kernel, x_mul(kernel, place.group, group_outputs),
+                              output_channel(conv, &place, at[0]));
+    LoopExpr *row = x_add(kernel, place.row, at[1]);
+    LoopExpr *column = x_add(kernel, place.column, at[2]);
+    row = plus(conv, x_mul(kernel, row, rows->out_step), rows->out_offset);
+    column = plus(conv, x_mul(kernel, column, columns->out_step), columns->out_offset);
+    LoopExpr *out_index[4] = {place.image, channel, row, column};
+    io->store(io->user, nest, out_index, x_local(kernel, sums, at, 3));
+}
+
+/// The tiles of one row of tiles: those at the borders with constant columns, the inner ones in a
+/// loop.
+static void emit_row(const TapConv *conv, const TapAxis *rows, const TapAxis *columns,
+                     TilePlace place, LoopBody *body) {
+    LoopKernel *kernel = conv->io->kernel;
+    int64_t width = conv->tile_columns;
+    int64_t full = columns->grid / width, rest = columns->grid % width;
+    int64_t inner_begin = 0, inner_end = full; // tiles that need no guard
+    while (inner_begin < inner_end &&
+           axis_leaves_input(columns, inner_begin * width, inner_begin * width + width - 1))
+        inner_begin++;
+    while (inner_end > inner_begin &&
+           axis_leaves_input(columns, (inner_end - 1) * width, inner_end * width - 1))
+        inner_end--;
+
+    for (int64_t tile = 0; tile < full + (rest > 0); tile++) {
+        place.columns = tile < full ? width : rest;
+        if (tile == inner_begin && inner_end - inner_begin > 1) {
+            LoopStmt *loop = loop_for(kernel, body, LOOP_SERIAL, "tile",
+                                      index_int(conv, inner_begin), index_int(conv, inner_end), 1);
+            place.column = x_mul(kernel, loop_var(kernel, loop), width);
+            place.guard_columns = false;
+            emit_tile(conv, rows, columns, place, &loop->body);
+            tile = inner_end - 1;
+            continue;
+        }
+        int64_t first = tile * width;
+        place.column = index_int(conv, first);
+        place.guard_columns = axis_leaves_input(columns, first, first + place.columns - 1);
+        emit_tile(conv, rows, columns, place, body);
+    }
+}
+
+/// All pixels of one grid, for grid rows [row_begin, row_end).
+static void emit_grid(const TapConv *conv, const TapAxis *rows, const TapAxis *columns,
+                      TilePlace place, LoopBody *body, LoopExpr *row_begin, LoopExpr *row_end) {
+    LoopKernel *kernel = conv->io->kernel;
+    if (conv->tile_rows > 1) { // small maps: every row of tiles with constant rows
+        for (int64_t row = 0; row < rows->grid; row += conv->tile_rows) {
+            place.rows = int_min(conv->tile_rows, rows->grid - row);
+            place.row = index_int(conv, row);
+            place.guard_rows = place.rows > 1 && axis_leaves_input(rows, row, row + place.rows - 1);
+            emit_row(conv, rows, columns, place, body);
+        }
+        return;
+    }
+    LoopStmt *loop = loop_for(kernel, body, LOOP_SERIAL, "row", row_begin, row_end, 1);
+    place.rows = 1;
+    place.row = loop_var(kernel, loop);
+    place.guard_rows = false; // the tap loop's bounds see to it
+    emit_row(conv, rows, columns, place, &loop->body);
+}
+
+/// Cycles a row of the grid takes with tiles of `vectors` by `columns`, per vector, by the two
+/// limits of the core: one multiply-add and about one and a half loads each cycle.
+static double row_cost(int64_t grid, int64_t vectors, int64_t columns) {
+    double cycles = 0;
+    for (int64_t left = grid; left > 0; left -= columns) {
+        int64_t n = int_min(left, columns);
+        double adds = (double)(vectors * n), loads = (double)(vectors + n) / 1.5;
+        if (adds < 8) // the latency of the multiply-add shows
+            adds = 8;
+        cycles += (adds > loads ? adds : loads) + 0.5;
+    }
+    return cycles / (double)vectors;
+}
+
+/// Chooses the tile: the cheapest of those that fit the registers.
+static void choose_tile(TapConv *conv, const TapAxis *rows, const TapAxis *columns) {
+    double best = 1e30;
+    for (int64_t vectors = 1; vectors <= 4; vectors++) {
+        if (conv->vectors % vectors)
+            continue;
+        for (int64_t width = 1; width <= 16 && width <= columns->grid; width++) {
+            int64_t tiles = ceil_div(columns->grid, width);
+            if (vectors * width > TILE_SUMS_MAX || vectors * width * columns->taps > TILE_BODY_MAX)
+                continue;
+            double cost = row_cost(columns->grid, vectors, width) + 0.01 * (double)tiles;
+            if (cost < best - 1e-9) {
+                best = cost;
+                conv->tile_vectors = vectors;
+                conv->tile_columns = width;
+            }
+        }
+    }
+    // Small maps: several rows in a tile, everything unrolled.
+    conv->tile_rows = 1;
+    int64_t sums = conv->tile_vectors * conv->tile_columns;
+    if (conv->tile_columns == columns->grid && sums < 12 && rows->grid <= 8 && rows->taps > 0) {
+        int64_t most = TILE_SUMS_MAX / sums;
+        int64_t bodies = sums * rows->taps * columns->taps;
+        if (bodies > 0 && most > TILE_BODY_MAX / bodies)
+            most = TILE_BODY_MAX / bodies;
+        if (most > rows->grid)
+            most = rows->grid;
+        if (most > 1)
+            conv->tile_rows = ceil_div(rows->grid, ceil_div(rows->grid, most));
+    }
+}
+
+/// Writes the kernel for `count` grids that share batch, channels and tile; returns its iterations.
+static int64_t emit_tap_conv(TapConv *conv, const TapAxis *rows, const TapAxis *columns,
+                             size_t count, int64_t weight_bytes) {
+    const TileIO *io = conv->io;
+    LoopKernel *kernel = io->kernel;
+    size_t main_grid = 0; // the tile is chosen for the grid with most taps
+    for (size_t i = 1; i < count; i++) {
+        if (rows[i].taps * columns[i].taps > rows[main_grid].taps * columns[main_grid].taps)
+            main_grid = i;
+    }
+    choose_tile(conv, &rows[main_grid], &columns[main_grid]);
+
+    int64_t vector_tiles = conv->vectors / conv->tile_vectors * conv->groups;
+    int64_t tasks = conv->batch * vector_tiles;
+    int64_t row_parts = 1; // few images: share out rows as well
+    if (conv->tile_rows == 1 && count == 1 && tasks < TASKS_WANTED)
+        row_parts = int_min(ceil_div(TASKS_WANTED, tasks), rows[0].grid);
+    int64_t part_rows = ceil_div(rows[0].grid, row_parts);
+    row_parts = ceil_div(rows[0].grid, part_rows);
+    tasks *= row_parts;
+
+    LoopStmt *loop = loop_for(kernel, &kernel->body, LOOP_PARALLEL, "task", index_int(conv, 0),
+                              index_int(conv, tasks), 1);
+    LoopExpr *task = loop_var(kernel, loop);
+    LoopExpr *part = index_int(conv, 0);
+    if (row_parts > 1) {
+        part = loop_let(kernel, &loop->body, "part", x_mod(kernel, task, row_parts));
+        task = loop_let(kernel, &loop->body, "rest", x_div(kernel, task, row_parts));
+    }
+    // Weights that fit the second-level cache stay there while an image is done; larger ones are
+    // walked once, all images for each slice.
+    TilePlace place = {0};
+    LoopExpr *vector_tile;
+    if (weight_bytes <= 256 * 1024) {
+        place.image = loop_let(kernel, &loop->body, "n", x_div(kernel, task, vector_tiles));
+        vector_tile = loop_let(kernel, &loop->body, "vt", x_mod(kernel, task, vector_tiles));
+    } else {
+        place.image = loop_let(kernel, &loop->body, "n", x_mod(kernel, task, conv->batch));
+        vector_tile = loop_let(kernel, &loop->body, "vt", x_div(kernel, task, conv->batch));
+    }
+    int64_t group_tiles = conv->vectors / conv->tile_vectors;
+    place.group = conv->groups == 1 ? index_int(conv, 0) : x_div(kernel, vector_tile, group_tiles);
+    place.vector =
+        x_mul(kernel, conv->groups == 1 ? vector_tile : x_mod(kernel, vector_tile, group_tiles),
+              conv->tile_vectors);
+    place.vectors = conv->tile_vectors;
+    LoopExpr *row_begin = x_mul(kernel, part, part_rows);
+    for (size_t i = 0; i < count; i++) {
+        LoopExpr *row_end = index_int(conv, rows[i].grid);
+        if (row_parts > 1)
+            row_end = loop_let(kernel, &loop->body, "row_end",
+                               x2(kernel, X_min, plus(conv, row_begin, part_rows), row_end));
+        emit_grid(conv, &rows[i], &columns[i], place, &loop->body, row_begin, row_end);
+    }
+    return tasks;
+}
+
+static size_t scalar_bytes(ScalarType type) {
+    return type == S_F64 ? 8 : 4;
+}
+
+int64_t tile_conv2d(const TileIO *io, const ConvShape *shape) {
+    int64_t group_filters = shape->filters / shape->groups;
+    if (group_filters % TILE_BLOCK)
+        return 0;
+    int64_t reduced = shape->channels / shape->groups;
+    TapConv conv = {
+        .io = io,
+        .batch = shape->batch,
+        .groups = shape->groups,
+        .vectors = group_filters / TILE_BLOCK,
+        .reduced = reduced,
+        .reduced_block = reduced % TILE_BLOCK ? reduced : TILE_BLOCK,
+        .type = shape->type,
+    };
+    TapAxis axis[2];
+    for (int i = 0; i < 2; i++)
+        axis[i] = (TapAxis){
+            .grid = i ? shape->out_width : shape->out_height,
+            .out_step = 1,
+            .step = shape->stride[i],
+            .offset = -shape->padding[i],
+            .advance = shape->dilation[i],
+            .taps = shape->kernel[i],
+            .kernel_step = 1,
+            .extent = i ? shape->width : shape->height,
+        };
+    int64_t weight_bytes = shape->filters * reduced * shape->kernel[0] * shape->kernel[1] *
+                           (int64_t)scalar_bytes(shape->type);
+    return emit_tap_conv(&conv, &axis[0], &axis[1], 1, weight_bytes);
+}
+
+/// The grid of input positions congruent to `remainder` modulo the stride, and the taps that meet
+/// it: h = i * s + remainder; kh with (h + padding - kh * dilation) divisible by s.
+static TapAxis adjoint_axis(const ConvShape *shape, int i, int64_t remainder) {
+    int64_t s = shape->stride[i], dilation = shape->dilation[i];
+    int64_t extent = i ? shape->width : shape->height;
+    TapAxis axis = {.grid = remainder < extent ? ceil_div(extent - remainder, s) : 0,
+                    .out_step = s,
+                    .out_offset = remainder,
+                    .step = 1,
+                    .extent = i ? shape->out_width : shape->out_height};
+    int64_t first = -1, second = -1;
+    for (int64_t k = 0; k < shape->kernel[i]; k++) {
+        if ((remainder + shape->padding[i] - k * dilation) % s)
+            continue;
+        axis.taps++;
+        if (first < 0)
+            first = k;
+        else if (second < 0)
+            second = k;
+    }
+    axis.kernel_first = first < 0 ? 0 : first;
+    axis.kernel_step = second < 0 ? 1 : second - first;
+    if (first >= 0) {
+        axis.offset = (remainder + shape->padding[i] - first * dilation) / s; // exact division
+        axis.advance = -(axis.kernel_step * dilation) / s;
+        if (axis.taps == 1)
+            axis.advance = -1; // any: there is no second tap
+    }
+    return axis;
+}
+
+int64_t tile_conv2d_input(const TileIO *io, const ConvShape *shape) {
+    int64_t group_channels = shape->channels / shape->groups;
+    enum { GRIDS_MAX = 16 };
+    if (group_channels % TILE_BLOCK || shape->stride[0] * shape->stride[1] > GRIDS_MAX)
+        return 0;
+    int64_t reduced = shape->filters / shape->groups;
+    TapConv conv = {
+        .io = io,
+        .adjoint = true,
+        .batch = shape->batch,
+        .groups = shape->groups,
+        .vectors = group_channels / TILE_BLOCK,
+        .reduced = reduced,
+        .reduced_block = reduced % TILE_BLOCK ? reduced : TILE_BLOCK,
+        .type = shape->type,
+    };
+    TapAxis rows[GRIDS_MAX], columns[GRIDS_MAX];
+    size_t count = 0;
+    for (int64_t i = 0; i < shape->stride[0]; i++) {
+        for (int64_t j = 0; j < shape->stride[1]; j++) {
+            rows[count] = adjoint_axis(shape, 0, i);
+            columns[count] = adjoint_axis(shape, 1, j);
+            if (rows[count].grid > 0 && columns[count].grid > 0)
+                count++;
+        }
+    }
+    int64_t weight_bytes = shape->filters * group_channels * shape->kernel[0] * shape->kernel[1] *
+                           (int64_t)scalar_bytes(shape->type);
+    return emit_tap_conv(&conv, rows, columns, count, weight_bytes);
+}

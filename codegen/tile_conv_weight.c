@@ -1,0 +1,284 @@
+// codegen/tile_conv_weight.c -- register-tiled convolution by its weight.
+//
+//     dw[k, c, kh, kw] = sum_{n, oh, ow} dy[n, k, oh, ow] * x[n, c, oh * s + kh * d - p, ...]
+//
+// A tile of 16-filter vectors by input channels stays in registers for one tap (kh, kw) while the
+// pixels of a few images run by: as many images as keep their blocks of x and dy in the
+// second-level cache; the tile is then stored and, for the next images, read again. Rows and
+// columns that fall on padding are left out by the bounds of the pixel loops, which depend on the
+// tap alone.
+//
+// A task is (part of the batch, vectors, channel block[, tap]). Parts are separate sums, added
+// later in a fixed order: their number depends on the shape, never on the number of threads.
+#include "codegen/tile.h"
+
+#include "support/diag.h"
+
+enum {
+    SUMS = 16,                // accumulators in a tile
+    TASKS_WANTED = 16,        // iterations of the parallel loop
+    CACHE_BYTES = 192 * 1024, // of the second-level cache, for the images of one visit
+};
+
+typedef struct WeightTile {
+    const TileIO *io;
+    const ConvShape *shape;
+    int64_t parts;
+    int64_t block;        // channels of x handled by a task
+    int64_t tile_vectors; // blocks of 16 filters in a tile
+    int64_t tile_channels;
+    int64_t visit; // images between two stores
+    LoopExpr *part, *group, *vector,
+        *channel; // first filter block in its group, first channel in its group
+    LoopExpr *tap[2];
+} WeightTile;
+
+static int64_t ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+static int64_t int_min(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static int64_t vectors_of(const ConvShape *shape) {
+    int64_t blocks = shape->filters / shape->groups / TILE_BLOCK;
+    return blocks % 4 == 0 ? 4 : blocks % 2 == 0 ? 2 : 1;
+}
+
+static int64_t channel_block_of(const ConvShape *shape) {
+    int64_t channels = shape->channels / shape->groups;
+    return channels % TILE_BLOCK ? channels : TILE_BLOCK;
+}
+
+/// Tasks without parts and taps: groups, filter tiles, channel blocks.
+static int64_t blocks_of(const ConvShape *shape) {
+    int64_t filters = shape->filters / TILE_BLOCK / vectors_of(shape);
+    return filters * (shape->channels / shape->groups / channel_block_of(shape));
+}
+
+int64_t tile_conv2d_weight_parts(const ConvShape *shape) {
+    int64_t wanted = int_min(shape->batch, ceil_div(TASKS_WANTED, blocks_of(shape)));
+    return ceil_div(shape->batch, ceil_div(shape->batch, wanted)); // none of them empty
+}
+
+/// Output positions whose tap `tap` reads inside the input: [*begin, *end).
+static void pixel_range(const WeightTile *tile, LoopBody *body, int axis, LoopExpr **begin,
+                        LoopExpr **end) {
+    const ConvShape *shape = tile->shape;
+    LoopKernel *kernel = tile->io->kernel;
+    int64_t stride = shape->stride[axis], padding = shape->padding[axis];
+    int64_t extent = axis ? shape->width : shape->height;
+    int64_t out = axis ? shape->out_width : shape->out_height;
+    // 0 <= o * stride + tap * dilation - padding < extent
+    LoopExpr *minus_tap = x_mul(kernel, tile->tap[axis], -shape->dilation[axis]);
+    LoopExpr *low =
+        x_div(kernel, x_add(kernel, minus_tap, x_int(kernel, padding + stride - 1)), stride);
+    LoopExpr *high = x_div(
+        kernel, x_add(kernel, minus_tap, x_int(kernel, extent + padding + stride - 1)), stride);
+    *begin = loop_let(kernel, body, "first", x2(kernel, X_max, x_int(kernel, 0), low));
+    *end = loop_let(kernel, body, "last", x2(kernel, X_min, x_int(kernel, out), high));
+}
+
+static uint32_t output_index(const WeightTile *tile, LoopExpr *filter, LoopExpr *channel,
+                             LoopExpr **index) {
+    uint32_t count = 0;
+    if (tile->parts > 0)
+        index[count++] = tile->part;
+    index[count++] = filter;
+    index[count++] = channel;
+    index[count++] = tile->tap[0];
+    index[count++] = tile->tap[1];
+    return count;
+}
+
+/// One tile of `channels` channels from `first_channel` (in the task's block) for images [begin,
+/// end).
+static void emit_tile(const WeightTile *tile, LoopBody *body, LoopExpr *first_channel,
+                      int64_t channels, LoopExpr *begin, LoopExpr *end, LoopExpr *first_visit,
+                      LoopExpr *const range[4]) {
+    const TileIO *io = tile->io;
+    const ConvShape *shape = tile->shape;
+    LoopKernel *kernel = io->kernel;
+    LoopExpr *zero = x_int(kernel, 0);
+    LoopStmt *lanes =
+        loop_for(kernel, body, LOOP_VECTOR, "lane", zero, x_int(kernel, TILE_BLOCK), 1);
+    LoopExpr *lane = loop_var(kernel, lanes);
+    LoopBody *inner = &lanes->body;
+    int64_t dim[2] = {tile->tile_vectors, channels};
+    uint32_t sums = loop_local(kernel, inner, "sum", shape->type, dim, 2);
+
+    int64_t group_filters = shape->filters / shape->groups;
+    LoopExpr *group_filter = x_mul(kernel, tile->group, group_filters);
+    LoopExpr *channel0 = x_add(kernel, tile->channel, first_channel); // within the group
+    LoopExpr *at[2], *filter, *index[5];
+    LoopBody *nest;
+
+    // Every loop over the tile has the same two unrolled loops around its statement.
+#define OVER_TILE(into)                                                                            \
+    do {                                                                                           \
+        LoopStmt *over_v =                                                                         \
+            loop_for(kernel, (into), LOOP_UNROLL, "v", zero, x_int(kernel, dim[0]), 1);            \
+        at[0] = loop_var(kernel, over_v);                                                          \
+        LoopStmt *over_c =                                                                         \
+            loop_for(kernel, &over_v->body, LOOP_UNROLL, "c", zero, x_int(kernel, dim[1]), 1);     \
+        at[1] = loop_var(kernel, over_c);                                                          \
+        nest = &over_c->body;                                                                      \
+        filter = x_mul(kernel, x_add(kernel, tile->vector, at[0]), TILE_BLOCK);                    \
+        filter = x_add(kernel, group_filter, x_add(kernel, filter, lane));                         \
+    } while (0)
+
+    LoopBody *clear = inner;
+    if (first_visit) {
+        LoopStmt *choice = loop_if(kernel, inner, first_visit);
+        OVER_TILE(&choice->other);
+        output_index(tile, filter, x_add(kernel, channel0, at[1]), index);
+        loop_set(kernel, nest, sums, at, 2, io->reread(io->user, nest, index));
+        clear = &choice->body;
+    }
+    OVER_TILE(clear);
+    loop_set(kernel, nest, sums, at, 2, x_real(kernel, 0.0, shape->type));
+
+    LoopStmt *images = loop_for(kernel, inner, LOOP_SERIAL, "n", begin, end, 1);
+    LoopStmt *rows = loop_for(kernel, &images->body, LOOP_SERIAL, "oh", range[0], range[1], 1);
+    LoopStmt *columns = loop_for(kernel, &rows->body, LOOP_SERIAL, "ow", range[2], range[3], 1);
+    LoopExpr *image = loop_var(kernel, images);
+    LoopExpr *row = loop_var(kernel, rows), *column = loop_var(kernel, columns);
+    LoopBody *pixel = &columns->body;
+
+    uint32_t dy = loop_local(kernel, pixel, "dy", shape->type, dim, 1);
+    LoopStmt *load = loop_for(kernel, pixel, LOOP_UNROLL, "v", zero, x_int(kernel, dim[0]), 1);
+    LoopExpr *v = loop_var(kernel, load);
+    filter = x_mul(kernel, x_add(kernel, tile->vector, v), TILE_BLOCK);
+    filter = x_add(kernel, group_filter, x_add(kernel, filter, lane));
+    LoopExpr *dy_index[4] = {image, filter, row, column};
+    loop_set(kernel, &load->body, dy, &v, 1, io->read(io->user, &load->body, 1, dy_index));
+
+    LoopExpr *in[2];
+    LoopExpr *out[2] = {row, column};
+    for (int i = 0; i < 2; i++) {
+        LoopExpr *position = x_add(kernel, x_mul(kernel, out[i], shape->stride[i]),
+                                   x_mul(kernel, tile->tap[i], shape->dilation[i]));
+        in[i] = x_add(kernel, position, x_int(kernel, -shape->padding[i]));
+    }
+    LoopStmt *over_c = loop_for(kernel, pixel, LOOP_UNROLL, "c", zero, x_int(kernel, channels), 1);
+    LoopExpr *c = loop_var(kernel, over_c);
+    LoopExpr *channel = x_add(kernel, x_mul(kernel, tile->group, shape->channels / shape->groups),
+                              x_add(kernel, channel0, c));
+    LoopExpr *x_index[4] = {image, channel, in[0], in[1]};
+    LoopExpr *x =
+        loop_let(kernel, &over_c->body, "x", io->read(io->user, &over_c->body, 0, x_index));
+    LoopStmt *over_v =
+        loop_for(kernel, &over_c->body, LOOP_UNROLL, "v", zero, x_int(kernel, dim[0]), 1);
+    LoopExpr *sum_at[2] = {loop_var(kernel, over_v), c};
+    loop_set(
+        kernel, &over_v->body, sums, sum_at, 2,
+        x3(kernel, X_fma, x_local(kernel, dy, sum_at, 1), x, x_local(kernel, sums, sum_at, 2)));
+
+    OVER_TILE(inner);
+    output_index(tile, filter, x_add(kernel, channel0, at[1]), index);
+    io->store(io->user, nest, index, x_local(kernel, sums, at, 2));
+#undef OVER_TILE
+}
+
+/// All tiles of the task's block for the images of one visit and one tap.
+static void emit_block(const WeightTile *tile, LoopBody *body, LoopExpr *begin, LoopExpr *end,
+                       LoopExpr *first_visit) {
+    LoopKernel *kernel = tile->io->kernel;
+    LoopExpr *range[4];
+    pixel_range(tile, body, 0, &range[0], &range[1]);
+    pixel_range(tile, body, 1, &range[2], &range[3]);
+    int64_t full = tile->block / tile->tile_channels, rest = tile->block % tile->tile_channels;
+    if (full > 0) {
+        LoopStmt *loop =
+            loop_for(kernel, body, LOOP_SERIAL, "ct", x_int(kernel, 0), x_int(kernel, full), 1);
+        LoopExpr *first = x_mul(kernel, loop_var(kernel, loop), tile->tile_channels);
+        emit_tile(tile, &loop->body, first, tile->tile_channels, begin, end, first_visit, range);
+    }
+    if (rest > 0)
+        emit_tile(tile, body, x_int(kernel, full * tile->tile_channels), rest, begin, end,
+                  first_visit, range);
+}
+
+int64_t tile_conv2d_weight(const TileIO *io, const ConvShape *shape, int64_t parts) {
+    int64_t group_filters = shape->filters / shape->groups;
+    if (group_filters % TILE_BLOCK)
+        return 0;
+    LoopKernel *kernel = io->kernel;
+    WeightTile tile = {.io = io,
+                       .shape = shape,
+                       .parts = parts,
+                       .block = channel_block_of(shape),
+                       .tile_vectors = vectors_of(shape)};
+    tile.tile_channels = int_min(tile.block, SUMS / tile.tile_vectors);
+
+    int64_t part_images = ceil_div(shape->batch, parts > 0 ? parts : 1);
+    int64_t element_bytes = shape->type == S_F64 ? 8 : 4;
+    int64_t image_bytes =
+        element_bytes * (tile.block * shape->height * shape->width +
+                         tile.tile_vectors * TILE_BLOCK * shape->out_height * shape->out_width);
+    tile.visit = int_min(part_images, image_bytes < CACHE_BYTES ? CACHE_BYTES / image_bytes : 1);
+    if (tile.visit < part_images && !io->reread)
+        tile.visit = part_images;
+
+    int64_t blocks = blocks_of(shape), taps = shape->kernel[0] * shape->kernel[1];
+    int64_t tasks = (parts > 0 ? parts : 1) * blocks;
+    bool split_taps = tasks < TASKS_WANTED;
+    if (split_taps)
+        tasks *= taps;
+
+    LoopStmt *loop = loop_for(kernel, &kernel->body, LOOP_PARALLEL, "task", x_int(kernel, 0),
+                              x_int(kernel, tasks), 1);
+    LoopBody *body = &loop->body;
+    LoopExpr *task = loop_var(kernel, loop);
+    if (split_taps) {
+        LoopExpr *tap = loop_let(kernel, body, "tap", x_mod(kernel, task, taps));
+        tile.tap[0] = loop_let(kernel, body, "kh", x_div(kernel, tap, shape->kernel[1]));
+        tile.tap[1] = loop_let(kernel, body, "kw", x_mod(kernel, tap, shape->kernel[1]));
+        task = loop_let(kernel, body, "block", x_div(kernel, task, taps));
+    }
+    int64_t channel_blocks = shape->channels / shape->groups / tile.block;
+    int64_t filter_tiles = group_filters / TILE_BLOCK / tile.tile_vectors;
+    tile.channel = x_mul(kernel, x_mod(kernel, task, channel_blocks), tile.block);
+    LoopExpr *rest = x_div(kernel, task, channel_blocks);
+    tile.vector = x_mul(kernel, x_mod(kernel, rest, filter_tiles), tile.tile_vectors);
+    rest = x_div(kernel, rest, filter_tiles);
+    tile.group = x_mod(kernel, rest, shape->groups);
+    tile.part = x_div(kernel, rest, shape->groups);
+    tile.channel = loop_let(kernel, body, "c0", tile.channel);
+    tile.vector = loop_let(kernel, body, "v0", tile.vector);
+    if (shape->groups > 1)
+        tile.group = loop_let(kernel, body, "group", tile.group);
+    else
+        tile.group = x_int(kernel, 0);
+    LoopExpr *begin = x_int(kernel, 0), *end = x_int(kernel, shape->batch);
+    if (parts > 1) {
+        tile.part = loop_let(kernel, body, "part", tile.part);
+        begin = loop_let(kernel, body, "begin", x_mul(kernel, tile.part, part_images));
+        end = x_add(kernel, begin, x_int(kernel, part_images));
+        end = loop_let(kernel, body, "end", x2(kernel, X_min, end, x_int(kernel, shape->batch)));
+    } else {
+        tile.part = x_int(kernel, 0);
+    }
+
+    LoopExpr *first_visit = NULL;
+    if (tile.visit < part_images) {
+        LoopStmt *visits = loop_for(kernel, body, LOOP_SERIAL, "visit", begin, end, tile.visit);
+        LoopExpr *visit = loop_var(kernel, visits);
+        body = &visits->body;
+        first_visit = loop_let(kernel, body, "is_first", x2(kernel, X_eq, visit, begin));
+        LoopExpr *visit_end = x_add(kernel, visit, x_int(kernel, tile.visit));
+        end = loop_let(kernel, body, "visit_end", x2(kernel, X_min, visit_end, end));
+        begin = visit;
+    }
+    if (!split_taps) {
+        for (int i = 0; i < 2; i++) {
+            LoopStmt *over = loop_for(kernel, body, LOOP_SERIAL, i ? "kw" : "kh", x_int(kernel, 0),
+                                      x_int(kernel, shape->kernel[i]), 1);
+            tile.tap[i] = loop_var(kernel, over);
+            body = &over->body;
+        }
+    }
+    emit_block(&tile, body, begin, end, first_visit);
+    return tasks;
+}
