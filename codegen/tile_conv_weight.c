@@ -12,8 +12,6 @@
 // later in a fixed order: their number depends on the shape, never on the number of threads.
 #include "codegen/tile.h"
 
-#include "support/diag.h"
-
 enum {
     SUMS = 16,                // accumulators in a tile
     TASKS_WANTED = 16,        // iterations of the parallel loop
@@ -92,76 +90,59 @@ static uint32_t output_index(const WeightTile *tile, LoopExpr *filter, LoopExpr 
     return count;
 }
 
-/// One tile of `channels` channels from `first_channel` (in the task's block) for images [begin,
-/// end).
-static void emit_tile(const WeightTile *tile, LoopBody *body, LoopExpr *first_channel,
-                      int64_t channels, LoopExpr *begin, LoopExpr *end, LoopExpr *first_visit,
-                      LoopExpr *const range[4]) {
+/// A place in two unrolled loops over the tile: a filter vector, a channel, and where statements
+/// go.
+typedef struct TilePoint {
+    LoopBody *body;
+    LoopExpr *at[2]; // vector, channel within the tile
+    LoopExpr *filter;
+} TilePoint;
+
+static LoopExpr *filter_at(const WeightTile *tile, LoopExpr *vector, LoopExpr *lane) {
+    LoopKernel *kernel = tile->io->kernel;
+    LoopExpr *filter = x_mul(kernel, x_add(kernel, tile->vector, vector), TILE_BLOCK);
+    int64_t group_filters = tile->shape->filters / tile->shape->groups;
+    return x_add(kernel, x_mul(kernel, tile->group, group_filters), x_add(kernel, filter, lane));
+}
+
+static TilePoint over_tile(const WeightTile *tile, LoopBody *body, const int64_t dim[2],
+                           LoopExpr *lane) {
+    LoopKernel *kernel = tile->io->kernel;
+    TilePoint point;
+    LoopExpr *zero = x_int(kernel, 0);
+    LoopStmt *vectors = loop_for(kernel, body, LOOP_UNROLL, "v", zero, x_int(kernel, dim[0]), 1);
+    LoopStmt *channels =
+        loop_for(kernel, &vectors->body, LOOP_UNROLL, "c", zero, x_int(kernel, dim[1]), 1);
+    point.body = &channels->body;
+    point.at[0] = loop_var(kernel, vectors);
+    point.at[1] = loop_var(kernel, channels);
+    point.filter = filter_at(tile, point.at[0], lane);
+    return point;
+}
+
+/// The multiply-adds of one pixel: a vector of dy for each filter block, a scalar of x for each
+/// channel.
+static void emit_pixel(const WeightTile *tile, LoopBody *pixel, uint32_t sums, const int64_t dim[2],
+                       LoopExpr *channel0, LoopExpr *lane, LoopExpr *image,
+                       LoopExpr *const out[2]) {
     const TileIO *io = tile->io;
     const ConvShape *shape = tile->shape;
     LoopKernel *kernel = io->kernel;
     LoopExpr *zero = x_int(kernel, 0);
-    LoopStmt *lanes =
-        loop_for(kernel, body, LOOP_VECTOR, "lane", zero, x_int(kernel, TILE_BLOCK), 1);
-    LoopExpr *lane = loop_var(kernel, lanes);
-    LoopBody *inner = &lanes->body;
-    int64_t dim[2] = {tile->tile_vectors, channels};
-    uint32_t sums = loop_local(kernel, inner, "sum", shape->type, dim, 2);
-
-    int64_t group_filters = shape->filters / shape->groups;
-    LoopExpr *group_filter = x_mul(kernel, tile->group, group_filters);
-    LoopExpr *channel0 = x_add(kernel, tile->channel, first_channel); // within the group
-    LoopExpr *at[2], *filter, *index[5];
-    LoopBody *nest;
-
-    // Every loop over the tile has the same two unrolled loops around its statement.
-#define OVER_TILE(into)                                                                            \
-    do {                                                                                           \
-        LoopStmt *over_v =                                                                         \
-            loop_for(kernel, (into), LOOP_UNROLL, "v", zero, x_int(kernel, dim[0]), 1);            \
-        at[0] = loop_var(kernel, over_v);                                                          \
-        LoopStmt *over_c =                                                                         \
-            loop_for(kernel, &over_v->body, LOOP_UNROLL, "c", zero, x_int(kernel, dim[1]), 1);     \
-        at[1] = loop_var(kernel, over_c);                                                          \
-        nest = &over_c->body;                                                                      \
-        filter = x_mul(kernel, x_add(kernel, tile->vector, at[0]), TILE_BLOCK);                    \
-        filter = x_add(kernel, group_filter, x_add(kernel, filter, lane));                         \
-    } while (0)
-
-    LoopBody *clear = inner;
-    if (first_visit) {
-        LoopStmt *choice = loop_if(kernel, inner, first_visit);
-        OVER_TILE(&choice->other);
-        output_index(tile, filter, x_add(kernel, channel0, at[1]), index);
-        loop_set(kernel, nest, sums, at, 2, io->reread(io->user, nest, index));
-        clear = &choice->body;
-    }
-    OVER_TILE(clear);
-    loop_set(kernel, nest, sums, at, 2, x_real(kernel, 0.0, shape->type));
-
-    LoopStmt *images = loop_for(kernel, inner, LOOP_SERIAL, "n", begin, end, 1);
-    LoopStmt *rows = loop_for(kernel, &images->body, LOOP_SERIAL, "oh", range[0], range[1], 1);
-    LoopStmt *columns = loop_for(kernel, &rows->body, LOOP_SERIAL, "ow", range[2], range[3], 1);
-    LoopExpr *image = loop_var(kernel, images);
-    LoopExpr *row = loop_var(kernel, rows), *column = loop_var(kernel, columns);
-    LoopBody *pixel = &columns->body;
 
     uint32_t dy = loop_local(kernel, pixel, "dy", shape->type, dim, 1);
     LoopStmt *load = loop_for(kernel, pixel, LOOP_UNROLL, "v", zero, x_int(kernel, dim[0]), 1);
     LoopExpr *v = loop_var(kernel, load);
-    filter = x_mul(kernel, x_add(kernel, tile->vector, v), TILE_BLOCK);
-    filter = x_add(kernel, group_filter, x_add(kernel, filter, lane));
-    LoopExpr *dy_index[4] = {image, filter, row, column};
+    LoopExpr *dy_index[4] = {image, filter_at(tile, v, lane), out[0], out[1]};
     loop_set(kernel, &load->body, dy, &v, 1, io->read(io->user, &load->body, 1, dy_index));
 
     LoopExpr *in[2];
-    LoopExpr *out[2] = {row, column};
     for (int i = 0; i < 2; i++) {
         LoopExpr *position = x_add(kernel, x_mul(kernel, out[i], shape->stride[i]),
                                    x_mul(kernel, tile->tap[i], shape->dilation[i]));
         in[i] = x_add(kernel, position, x_int(kernel, -shape->padding[i]));
     }
-    LoopStmt *over_c = loop_for(kernel, pixel, LOOP_UNROLL, "c", zero, x_int(kernel, channels), 1);
+    LoopStmt *over_c = loop_for(kernel, pixel, LOOP_UNROLL, "c", zero, x_int(kernel, dim[1]), 1);
     LoopExpr *c = loop_var(kernel, over_c);
     LoopExpr *channel = x_add(kernel, x_mul(kernel, tile->group, shape->channels / shape->groups),
                               x_add(kernel, channel0, c));
@@ -170,15 +151,49 @@ static void emit_tile(const WeightTile *tile, LoopBody *body, LoopExpr *first_ch
         loop_let(kernel, &over_c->body, "x", io->read(io->user, &over_c->body, 0, x_index));
     LoopStmt *over_v =
         loop_for(kernel, &over_c->body, LOOP_UNROLL, "v", zero, x_int(kernel, dim[0]), 1);
-    LoopExpr *sum_at[2] = {loop_var(kernel, over_v), c};
-    loop_set(
-        kernel, &over_v->body, sums, sum_at, 2,
-        x3(kernel, X_fma, x_local(kernel, dy, sum_at, 1), x, x_local(kernel, sums, sum_at, 2)));
+    LoopExpr *at[2] = {loop_var(kernel, over_v), c};
+    LoopExpr *sum = x_local(kernel, sums, at, 2);
+    loop_set(kernel, &over_v->body, sums, at, 2,
+             x3(kernel, X_fma, x_local(kernel, dy, at, 1), x, sum));
+}
 
-    OVER_TILE(inner);
-    output_index(tile, filter, x_add(kernel, channel0, at[1]), index);
-    io->store(io->user, nest, index, x_local(kernel, sums, at, 2));
-#undef OVER_TILE
+/// One tile of `channels` channels from `first_channel` (in the task's block) for images [begin,
+/// end).
+static void emit_tile(const WeightTile *tile, LoopBody *body, LoopExpr *first_channel,
+                      int64_t channels, LoopExpr *begin, LoopExpr *end, LoopExpr *first_visit,
+                      LoopExpr *const range[4]) {
+    const TileIO *io = tile->io;
+    LoopKernel *kernel = io->kernel;
+    LoopExpr *zero = x_int(kernel, 0);
+    LoopStmt *lanes =
+        loop_for(kernel, body, LOOP_VECTOR, "lane", zero, x_int(kernel, TILE_BLOCK), 1);
+    LoopExpr *lane = loop_var(kernel, lanes);
+    LoopBody *inner = &lanes->body;
+    int64_t dim[2] = {tile->tile_vectors, channels};
+    uint32_t sums = loop_local(kernel, inner, "sum", tile->shape->type, dim, 2);
+    LoopExpr *channel0 = x_add(kernel, tile->channel, first_channel); // within the group
+    LoopExpr *index[5];
+
+    LoopBody *clear = inner;
+    if (first_visit) {
+        LoopStmt *choice = loop_if(kernel, inner, first_visit);
+        TilePoint again = over_tile(tile, &choice->other, dim, lane);
+        output_index(tile, again.filter, x_add(kernel, channel0, again.at[1]), index);
+        loop_set(kernel, again.body, sums, again.at, 2, io->reread(io->user, again.body, index));
+        clear = &choice->body;
+    }
+    TilePoint first = over_tile(tile, clear, dim, lane);
+    loop_set(kernel, first.body, sums, first.at, 2, x_real(kernel, 0.0, tile->shape->type));
+
+    LoopStmt *images = loop_for(kernel, inner, LOOP_SERIAL, "n", begin, end, 1);
+    LoopStmt *rows = loop_for(kernel, &images->body, LOOP_SERIAL, "oh", range[0], range[1], 1);
+    LoopStmt *columns = loop_for(kernel, &rows->body, LOOP_SERIAL, "ow", range[2], range[3], 1);
+    LoopExpr *out[2] = {loop_var(kernel, rows), loop_var(kernel, columns)};
+    emit_pixel(tile, &columns->body, sums, dim, channel0, lane, loop_var(kernel, images), out);
+
+    TilePoint last = over_tile(tile, inner, dim, lane);
+    output_index(tile, last.filter, x_add(kernel, channel0, last.at[1]), index);
+    io->store(io->user, last.body, index, x_local(kernel, sums, last.at, 2));
 }
 
 /// All tiles of the task's block for the images of one visit and one tap.
