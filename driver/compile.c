@@ -86,9 +86,20 @@ bool compile_read(Compilation *c) {
 }
 
 bool compile_elaborate(Compilation *c) {
-    if (c->module || c->kernel)
-        return true;
-    return no_errors(c) && c->module;
+    if (!c->file)
+        return true; // IR is elaborated already
+    const FrontendOptions options = {
+        .defines = c->options->defines.at,
+        .define_count = c->options->defines.count,
+        .real = c->options->real,
+        .probe = probe_data,
+    };
+    c->program = frontend_elaborate(c->file, &options, &c->arena, &c->sources, &c->diags);
+    if (!no_errors(c))
+        return false;
+    kdc_assert(c->program);
+    c->module = c->program->module;
+    return true;
 }
 
 static bool passes_are_known(Compilation *c, const char *names, bool or_all, const char *option) {

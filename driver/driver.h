@@ -7,7 +7,7 @@
 
 #include "codegen/codegen.h"
 #include "driver/options.h"
-#include "frontend/ast.h"
+#include "frontend/frontend.h"
 
 /// Commands return the exit status.
 typedef int Command(const Options *options);
@@ -41,6 +41,9 @@ void compile_end(Compilation *c);
 /// Is the input tensor IR, or loop IR, in text form?
 bool compile_input_is_ir(const Compilation *c);
 bool compile_input_is_loops(const Compilation *c);
+
+/// What the frontend asks of a data set's files: the runtime reads their headers.
+DataProbe probe_data;
 
 /// Writes to `path`, or to the standard output if it is NULL or "-". A file appears whole or not at
 /// all; failing ends the process with 2.

@@ -12,6 +12,7 @@
 MISSING(kd_parse)
 MISSING(ast_print)
 MISSING(ast_dump)
+MISSING(frontend_elaborate)
 MISSING(module_read)
 MISSING(module_print)
 MISSING(module_verify)
@@ -40,6 +41,7 @@ MISSING(jit_add_object)
 MISSING(jit_free)
 MISSING(link_executable)
 MISSING(kdrt_main)
+MISSING(kdrt_data_probe)
 
 #define PASS(name, scope, level, need, summary) MISSING(pass_##name)
 #include "passes/passes.def"

@@ -29,7 +29,7 @@ static const char *set_define(Options *options, Arena *arena, const char *value)
     const char *equals = strchr(value, '=');
     if (!equals || equals == value)
         return "name=value";
-    Define define = {arena_strndup(arena, value, (size_t)(equals - value)), equals + 1};
+    FrontendDefine define = {arena_strndup(arena, value, (size_t)(equals - value)), equals + 1};
     vec_push(arena, &options->defines, define);
     return NULL;
 }

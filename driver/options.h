@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "ir/ir.h"
+#include "frontend/frontend.h"
 #include "support/vec.h"
 
 typedef enum Emit {
@@ -20,15 +20,9 @@ typedef enum Emit {
     EMIT_MANIFEST,
 } Emit;
 
-/// `-D name=value`; the value is read as a kd expression by the frontend.
-typedef struct Define {
-    const char *name;
-    const char *value;
-} Define;
-
 typedef struct Options {
     Vec(const char *) inputs;
-    Vec(Define) defines;
+    Vec(FrontendDefine) defines;
     const char *output;
     Emit emit;
     int level;        // of -O
