@@ -223,9 +223,16 @@ struct Graph {
     const Origin *cursor;  // origin of nodes made by the ir_ constructors; see ir_at()
 };
 
-typedef enum StorageKind { STORAGE_PARAMETER, STORAGE_STATE, STORAGE_SLOT } StorageKind;
+typedef enum StorageKind {
+    STORAGE_PARAMETER,
+    STORAGE_STATE,
+    STORAGE_SLOT,
+    STORAGE_PHASE, // made by bind_times: written by a phase's prologue, constant in the phase
+} StorageKind;
 
-/// What lives from step to step. Slots are optimiser states and begin anew with their phase.
+/// What lives from step to step. Slots are optimiser states and begin anew with their phase. Those of
+/// kind `phase` follow from the others: they are in no checkpoint, and `offset_bytes` is into the
+/// phase's arena, in which each phase lays its own.
 typedef struct Storage {
     uint32_t id;
     StorageKind kind;

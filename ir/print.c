@@ -18,6 +18,7 @@ const char *const storage_kind_names[] = {
     [STORAGE_PARAMETER] = "parameter",
     [STORAGE_STATE] = "state",
     [STORAGE_SLOT] = "slot",
+    [STORAGE_PHASE] = "phase",
 };
 
 const char *const space_names[] = {

@@ -30,7 +30,7 @@ enum {
 };
 
 extern const char *const role_names[GRAPH_DEPLOY + 1];
-extern const char *const storage_kind_names[STORAGE_SLOT + 1];
+extern const char *const storage_kind_names[STORAGE_PHASE + 1];
 extern const char *const space_names[SPACE_OUTPUT + 1];
 
 /// Whether the op's `value` stands before its operands instead of in the braces.
