@@ -13,8 +13,7 @@
 #include "passes/passes.h"
 #include "passes/rewrite.h"
 
-// ---- services for the rules
-// -----------------------------------------------------------------------
+// ---- services for the rules ---------------------------------------------------------------------
 
 bool grad_wanted(const GradContext *ctx, const Node *x) {
     return ctx->wanted[x->id];
@@ -45,8 +44,7 @@ void grad_accumulate(GradContext *ctx, Node *x, Node *g) {
     *sum = *sum ? ir_binary(ctx->graph, OP_add, *sum, g) : g;
 }
 
-// ---- one loss
-// -------------------------------------------------------------------------------------
+// ---- one loss -----------------------------------------------------------------------------------
 
 /// Marks what depends on a requested node through ops that a derivative passes.
 static uint8_t *mark_wanted(const Graph *graph, const uint8_t *requested, size_t count,
@@ -149,8 +147,7 @@ static void expand(Graph *graph, Node *grad, Arena *scratch) {
     finish_nodes(graph, loss, at, count, scratch);
 }
 
-// ---- the pass
-// -------------------------------------------------------------------------------------
+// ---- the pass -----------------------------------------------------------------------------------
 
 /// One node for each storage read, batch field and run-time scalar, so that a gradient by a storage
 /// does not depend on which of its reads the program names.

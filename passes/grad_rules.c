@@ -9,8 +9,7 @@
 #include "passes/grad.h"
 #include "support/diag.h"
 
-// ---- what rules share
-// -----------------------------------------------------------------------------
+// ---- what rules share ---------------------------------------------------------------------------
 
 static Node *append(GradContext *ctx, Op op, Node *const *operand, uint32_t arity, Attrs attrs) {
     return graph_append(ctx->graph, op, operand, arity, &attrs, ctx->graph->cursor);
@@ -72,8 +71,7 @@ static Node *zeros(GradContext *ctx, const Type *type) {
     return ir_full(ctx->graph, 0.0, type);
 }
 
-// ---- no derivative
-// --------------------------------------------------------------------------------
+// ---- no derivative ------------------------------------------------------------------------------
 
 static void grad_none(GradContext *ctx, Node *y, Node *dy) {
     (void)ctx, (void)y, (void)dy;
@@ -84,8 +82,7 @@ static void grad_never(GradContext *ctx, Node *y, Node *dy) {
     kdc_bug("the gradient of %s was asked for", op_info[y->op].name);
 }
 
-// ---- elementwise, one operand
-// ---------------------------------------------------------------------
+// ---- elementwise, one operand -------------------------------------------------------------------
 
 static void grad_neg(GradContext *ctx, Node *y, Node *dy) {
     grad_accumulate(ctx, y->operand[0], unary(ctx, OP_neg, dy));
@@ -181,8 +178,7 @@ static void grad_scale_gradient(GradContext *ctx, Node *y, Node *dy) {
     grad_accumulate(ctx, y->operand[0], mul(ctx, dy, y->operand[1]));
 }
 
-// ---- elementwise, several operands
-// ----------------------------------------------------------------
+// ---- elementwise, several operands --------------------------------------------------------------
 
 static void grad_add(GradContext *ctx, Node *y, Node *dy) {
     grad_accumulate(ctx, y->operand[0], dy);
@@ -298,8 +294,7 @@ static void grad_where(GradContext *ctx, Node *y, Node *dy) {
     pass_to_either(ctx, y->operand[0], y->operand[1], y->operand[2], dy);
 }
 
-// ---- index maps
-// -----------------------------------------------------------------------------------
+// ---- index maps ---------------------------------------------------------------------------------
 
 static void grad_reshape(GradContext *ctx, Node *y, Node *dy) {
     Node *x = y->operand[0];
@@ -463,8 +458,7 @@ static void grad_put_add(GradContext *ctx, Node *y, Node *dy) {
         grad_accumulate(ctx, rows, rows_at(ctx, OP_take, dy, y->operand[1], NULL, y->attrs->axis));
 }
 
-// ---- reductions
-// -----------------------------------------------------------------------------------
+// ---- reductions ---------------------------------------------------------------------------------
 
 /// A value of the reduction's shape against the operand's axes: extent 1 where they were reduced.
 static Node *keep_axes(GradContext *ctx, const Node *y, Node *value) {
@@ -530,8 +524,7 @@ static void grad_variance(GradContext *ctx, Node *y, Node *dy) {
     grad_accumulate(ctx, x, mul(ctx, scaled, sub(ctx, x, mean)));
 }
 
-// ---- contractions
-// ---------------------------------------------------------------------------------
+// ---- contractions -------------------------------------------------------------------------------
 
 /// The cotangent of an einsum's operand x with letters `own`: dy (letters `out`) contracted with
 /// the other operand. A letter that only x has was summed: its cotangent is repeated along it.
@@ -607,8 +600,7 @@ static void grad_conv2d_weight(GradContext *ctx, Node *y, Node *dy) {
         grad_accumulate(ctx, g, convolution(ctx, OP_conv2d, y, x, dy, NULL));
 }
 
-// ---- the table
-// ------------------------------------------------------------------------------------
+// ---- the table ----------------------------------------------------------------------------------
 
 GradRule *const grad_rules[OP_COUNT] = {
 #define OP(name, arity, traits, shape, gradient, lowering, attrs, surface, summary)                \
