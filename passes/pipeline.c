@@ -23,8 +23,7 @@ const PassInfo pass_info[PASS_COUNT] = {
 #undef PASS
 };
 
-// ---- lists of names
-// -------------------------------------------------------------------------------
+// ---- lists of names -----------------------------------------------------------------------------
 
 /// The first name of `list`; *length is its length, 0 at the end. *next goes on after it.
 static const char *first_name(const char *list, size_t *length, const char **next) {
@@ -68,8 +67,7 @@ bool passes_known(const char *names, bool or_all, Arena *arena, const char **unk
     }
 }
 
-// ---- one pass
-// -------------------------------------------------------------------------------------
+// ---- one pass -----------------------------------------------------------------------------------
 
 typedef struct Pipeline {
     Module *module;
@@ -156,14 +154,14 @@ static void print_times(const Pipeline *p) {
     fprintf(out, "%-16s %5s %10.2f\n", "all", "", total_ms);
 }
 
-// ---- the order
-// ------------------------------------------------------------------------------------
+// ---- the order ----------------------------------------------------------------------------------
 
 /// Each round may make room for the next; the bound only guards against two rules that undo each
 /// other.
 static void tidy(Pipeline *p) {
     for (int round = 0; round < 32; round++) {
-        bool changed = run(p, PASS_cse);
+        bool changed = run(p, PASS_simplify);
+        changed |= run(p, PASS_cse);
         changed |= run(p, PASS_dce);
         if (!changed)
             return;
@@ -173,6 +171,9 @@ static void tidy(Pipeline *p) {
 static void run_pipeline(Pipeline *p) {
     run(p, PASS_differentiate);
     tidy(p);
+    run(p, PASS_split);
+    run(p, PASS_cse);
+    run(p, PASS_dce);
 }
 
 void passes_run(Module *module, PassContext *ctx) {
