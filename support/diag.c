@@ -403,9 +403,9 @@ const char *nearest_name(const char *name, const char *const *names, size_t coun
     size_t length = strlen(name);
     if (length == 0 || length > NAME_LIMIT)
         return NULL;
-    // Near is: at most a third of the letters differ, at least one may; of a single letter only the
-    // case.
-    int limit = length == 1 ? 1 : length < 6 ? 2 : (int)(length / 3) * 2;
+    // Near is: at most a third of the letters differ, one in names of 3 to 5; in shorter ones only
+    // the case may.
+    int limit = length < 3 ? 1 : length < 6 ? 2 : (int)(length / 3) * 2;
     const char *nearest = NULL;
     for (size_t i = 0; i < count; i++) {
         size_t other_length = strlen(names[i]);

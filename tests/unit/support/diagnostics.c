@@ -244,6 +244,7 @@ static void near_names(void **state) {
     assert_string_equal(nearest_name("batchnorm", names, COUNT), "batch_norm");
     assert_string_equal(nearest_name("t", names, COUNT), "T");
     assert_null(nearest_name("x", names, COUNT));
+    assert_null(nearest_name("-x", (const char *const[]){"-o"}, 1));
     assert_null(nearest_name("softmax", names, COUNT));
     assert_null(nearest_name("", names, COUNT));
     assert_null(nearest_name("relu", names, 0));
