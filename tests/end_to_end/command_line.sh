@@ -28,7 +28,7 @@ expect 0 'kdc compiles kd*--emit=FORM*Exit status*' --help
 expect 0 'kdc compiles kd*' help
 expect 0 'kdc compiles kd*' check -h
 expect 0 '*differentiate*' help passes
-expect 0 '*matmul*' help ops
+expect 0 '*conv2d*' help ops
 
 expect 1 'kdc: unknown option `--emti`; did you mean `--emit`? (see kdc --help)' --emti=ir
 expect 1 'kdc: unknown option `--nothing-like-it` (see kdc --help)' --nothing-like-it
