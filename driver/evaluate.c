@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "ir/eval.h"
 #include "support/diag.h"
 
 static double made_up_value(const char *name, int64_t index, DType dtype) {
@@ -26,8 +27,8 @@ static void set_leaves(EvalState *state, Arena *arena, const Graph *graph) {
     for (size_t i = 0; i < graph->nodes.count; i++) {
         const Node *node = graph->nodes.at[i];
         if (node->op == OP_input)
-            eval_set_input(state, node->attrs->name,
-                           made_up(arena, node->attrs->name, &node->type));
+            eval_set_input_as(state, node->attrs->name, &node->type,
+                              made_up(arena, node->attrs->name, &node->type));
         else if (node->op == OP_scalar)
             eval_set_scalar(state, node->attrs->name, made_up_value(node->attrs->name, 0, DT_F32));
     }
@@ -36,7 +37,7 @@ static void set_leaves(EvalState *state, Arena *arena, const Graph *graph) {
 // Nested brackets, innermost axis last: [[1, 2], [3, 4]].
 static const double *print_axis(StrBuf *out, const Type *type, int axis, const double *value) {
     if (axis == type->rank) {
-        strbuf_printf(out, "%.9g", *value);
+        strbuf_printf(out, "%.*g", type->dtype == DT_F64 ? 17 : 9, *value); // enough to tell apart
         return value + 1;
     }
     strbuf_putc(out, '[');
