@@ -59,7 +59,7 @@ static void grow(Map *map) {
     kdc_assert(map->capacity < UINT32_MAX / 4);
     size_t capacity = map->capacity ? map->capacity * 2 : 8;
     MapEntry *entry = arena_array(map->arena, MapEntry, capacity);
-    if (map->count)
+    if (map->entry)
         memcpy(entry, map->entry, map->count * sizeof *entry);
     map->entry = entry;
     map->capacity = capacity;
@@ -78,6 +78,7 @@ void *map_set(Map *map, const char *key, void *value) {
     }
     if (map->count == map->capacity)
         grow(map);
+    kdc_assert(map->entry && map->slot);
     uint64_t hash = hash_bytes(key, strlen(key), 0);
     uint32_t *slot = find_slot(map, key, hash);
     map->entry[map->count++] = (MapEntry){arena_strdup(map->arena, key), value, hash};

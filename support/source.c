@@ -47,7 +47,7 @@ static char *read_bytes(FILE *file, size_t limit_bytes, size_t *length) {
     char *bytes = NULL;
     size_t capacity = 0;
     *length = 0;
-    do {
+    while (*length <= limit_bytes && !feof(file) && !ferror(file)) {
         if (*length == capacity) {
             capacity = capacity ? capacity * 2 : 64 << 10;
             if (capacity > limit_bytes + 1)
@@ -59,11 +59,8 @@ static char *read_bytes(FILE *file, size_t limit_bytes, size_t *length) {
             }
             bytes = grown;
         }
-        size_t got = fread(bytes + *length, 1, capacity - *length, file);
-        *length += got;
-        if (got == 0)
-            break;
-    } while (*length <= limit_bytes);
+        *length += fread(bytes + *length, 1, capacity - *length, file);
+    }
     if (ferror(file)) {
         free(bytes);
         return NULL;
