@@ -409,11 +409,17 @@ static void bound_search(Bound *b) {
 // -----------------------------------------------------------------------------------
 
 static void bound_leaf(Bound *b) {
-    const Tensor *given = b->call->given;
-    for (int64_t i = 0; i < b->count; i++)
-        b->out[i] = given && given->bound      ? given->bound[i]
-                    : b->call->op == OP_normal ? 64 * b->unit // see support/philox.h
-                                               : 0;
+    const EvalCall *call = b->call;
+    const double *y = values(b, call->y);
+    for (int64_t i = 0; i < b->count; i++) {
+        b->out[i] = 0;
+        if (call->given && call->given->bound)
+            b->out[i] = call->given->bound[i];
+        else if (call->op == OP_normal)
+            b->out[i] = 64 * b->unit; // see support/philox.h
+        else if (call->op == OP_const && y[i] != call->attrs->value)
+            b->out[i] = fabs(y[i] - call->attrs->value);
+    }
 }
 
 static void bound_copy(Bound *b) {

@@ -513,7 +513,7 @@ static bool read_buffer(Reader *r, BufferLines *lines) {
     Named named[] = {
         {"index", 0, UINT32_MAX, 0}, {"offset", 0, INT64_MAX, 0}, {"size", 0, INT64_MAX, 0}};
     Node *node;
-    int space;
+    int space = 0;
     if (!want_node(r, &node) || !want_name_of(r, space_names, SPACE_OUTPUT + 1, "space", &space) ||
         !want_named(r, named, 3))
         return false;
@@ -537,7 +537,7 @@ static bool read_graph(Reader *r) {
     Named named[] = {{"phase", -1, INT32_MAX, -1}, {"step_bytes", 0, INT64_MAX, 0}};
     BufferLines buffers = {0};
     const char *name;
-    int role;
+    int role = 0;
     if (!want_quoted(r, &name) ||
         !want_name_of(r, role_names, GRAPH_DEPLOY + 1, "role of a graph", &role) ||
         !want_named(r, named, 2) || !want(r, '{') || !end_line(r))
@@ -562,7 +562,7 @@ static bool read_storage(Reader *r) {
     Named named[] = {{"phase", -1, INT32_MAX, -1}, {"offset", 0, INT64_MAX, 0}};
     const char *name;
     Type type;
-    int kind;
+    int kind = 0;
     if (!want_name_of(r, storage_kind_names, STORAGE_PHASE + 1, "kind of storage", &kind) ||
         !want_quoted(r, &name) || !want(r, ':') || !want_type(r, &type) || !want_named(r, named, 2))
         return false;
