@@ -16,6 +16,15 @@ function(kdc_folder folder library)
     target_link_libraries(${library} PRIVATE kdc_flags PUBLIC ${ARGN})
 endfunction()
 
+# kdc_share_header(LIBRARY FOLDER/NAME.h): LIBRARY may include that header of another folder, and no other.
+function(kdc_share_header library header)
+    set(link ${PROJECT_BINARY_DIR}/include/${library}_shared/${header})
+    get_filename_component(folder ${link} DIRECTORY)
+    file(MAKE_DIRECTORY ${folder})
+    file(CREATE_LINK ${PROJECT_SOURCE_DIR}/${header} ${link} SYMBOLIC)
+    target_include_directories(${library} PRIVATE ${PROJECT_BINARY_DIR}/include/${library}_shared)
+endfunction()
+
 # kdc_parser(LIBRARY STEM): adds the scanner STEM.l and the parser STEM.y. Their headers, kd.tab.h and
 # kd.lex.h, are for LIBRARY alone. What flex and bison write is spared the warnings that they cause.
 function(kdc_parser library stem)
