@@ -31,8 +31,28 @@ static Node *sum_to(GradContext *ctx, Node *g, const Type *type) {
             axes[count++] = i;
     }
     if (count)
-        g = ir_reduce(ctx->graph, OP_sum, g, axes, count, true);
+        g = ir_reduce(ctx->graph, OP_sum, g, axes, count, count != lead);
     return type_same_shape(&g->type, type) ? g : ir_reshape(ctx->graph, g, type->dim, type->rank);
+}
+
+static bool is_zero_constant(const Node *x) {
+    return x->op == OP_const && x->attrs->value == 0;
+}
+
+/// a + b; of two that were selected by one condition the sum is, see apply_inside() in
+/// grad_rules.c.
+static Node *add_cotangents(Graph *graph, Node *a, Node *b) {
+    if (a->op == OP_where && b->op == OP_where && a->operand[0] == b->operand[0]) {
+        Node *condition = a->operand[0];
+        for (int k = 1; k <= 2; k++) {
+            if (!is_zero_constant(a->operand[k]) || !is_zero_constant(b->operand[k]))
+                continue;
+            Node *sum = add_cotangents(graph, a->operand[3 - k], b->operand[3 - k]);
+            return k == 2 ? ir_where(graph, condition, sum, a->operand[2])
+                          : ir_where(graph, condition, a->operand[1], sum);
+        }
+    }
+    return ir_binary(graph, OP_add, a, b);
 }
 
 void grad_accumulate(GradContext *ctx, Node *x, Node *g) {
@@ -41,7 +61,7 @@ void grad_accumulate(GradContext *ctx, Node *x, Node *g) {
     g = sum_to(ctx, g, &x->type);
     kdc_assert(type_equal(&g->type, &x->type));
     Node **sum = &ctx->cotangent[x->id];
-    *sum = *sum ? ir_binary(ctx->graph, OP_add, *sum, g) : g;
+    *sum = *sum ? add_cotangents(ctx->graph, *sum, g) : g;
 }
 
 // ---- one loss -----------------------------------------------------------------------------------

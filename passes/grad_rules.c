@@ -44,6 +44,34 @@ static Node *select(GradContext *ctx, Node *condition, Node *a, Node *b) {
     return ir_where(ctx->graph, condition, a, b);
 }
 
+static bool is_zero_constant(const Node *x) {
+    return x->op == OP_const && x->attrs->value == 0;
+}
+
+/// dy op slope, or op dy where slope is NULL. A cotangent that was selected, where(c, g, 0), stays
+/// so to the outside: where(c, g op slope, 0). What is not selected may have a slope that is
+/// infinite or not a number, and 0 times that must not come back.
+static Node *apply_inside(GradContext *ctx, Op op, Node *dy, Node *slope) {
+    if (dy->op == OP_where) {
+        Node *a = dy->operand[1];
+        Node *b = dy->operand[2];
+        if (is_zero_constant(b))
+            return select(ctx, dy->operand[0], apply_inside(ctx, op, a, slope), b);
+        if (is_zero_constant(a))
+            return select(ctx, dy->operand[0], a, apply_inside(ctx, op, b, slope));
+    }
+    return slope ? ir_binary(ctx->graph, op, dy, slope) : ir_unary(ctx->graph, op, dy);
+}
+
+/// dy times the slope of an elementwise op
+static Node *scaled(GradContext *ctx, Node *dy, Node *slope) {
+    return apply_inside(ctx, OP_mul, dy, slope);
+}
+
+static Node *minus(GradContext *ctx, Node *dy) {
+    return apply_inside(ctx, OP_neg, dy, NULL);
+}
+
 static Node *is_zero(GradContext *ctx, Node *x) {
     return ir_binary(ctx->graph, OP_eq, x, number(ctx, 0, x));
 }
@@ -85,7 +113,7 @@ static void grad_never(GradContext *ctx, Node *y, Node *dy) {
 // ---- elementwise, one operand -------------------------------------------------------------------
 
 static void grad_neg(GradContext *ctx, Node *y, Node *dy) {
-    grad_accumulate(ctx, y->operand[0], unary(ctx, OP_neg, dy));
+    grad_accumulate(ctx, y->operand[0], minus(ctx, dy));
 }
 
 /// da = dy where a > 0, -dy where a < 0, else 0
@@ -94,59 +122,59 @@ static void grad_abs(GradContext *ctx, Node *y, Node *dy) {
     Node *zero = number(ctx, 0, a);
     Node *above = ir_binary(ctx->graph, OP_lt, zero, a);
     Node *below = ir_binary(ctx->graph, OP_lt, a, zero);
-    Node *left = select(ctx, below, unary(ctx, OP_neg, dy), zero);
+    Node *left = select(ctx, below, minus(ctx, dy), zero);
     grad_accumulate(ctx, a, select(ctx, above, dy, left));
 }
 
 /// da = dy y
 static void grad_exp(GradContext *ctx, Node *y, Node *dy) {
-    grad_accumulate(ctx, y->operand[0], mul(ctx, dy, y));
+    grad_accumulate(ctx, y->operand[0], scaled(ctx, dy, y));
 }
 
 /// da = dy / a
 static void grad_log(GradContext *ctx, Node *y, Node *dy) {
     Node *a = y->operand[0];
-    grad_accumulate(ctx, a, quotient(ctx, dy, a));
+    grad_accumulate(ctx, a, apply_inside(ctx, OP_div, dy, a));
 }
 
 /// da = dy / (1 + a)
 static void grad_log1p(GradContext *ctx, Node *y, Node *dy) {
     Node *a = y->operand[0];
-    grad_accumulate(ctx, a, quotient(ctx, dy, add(ctx, number(ctx, 1, a), a)));
+    grad_accumulate(ctx, a, apply_inside(ctx, OP_div, dy, add(ctx, number(ctx, 1, a), a)));
 }
 
 /// da = dy exp(a). Not y + 1, which cancels where y is near -1.
 static void grad_expm1(GradContext *ctx, Node *y, Node *dy) {
     Node *a = y->operand[0];
-    grad_accumulate(ctx, a, mul(ctx, dy, unary(ctx, OP_exp, a)));
+    grad_accumulate(ctx, a, scaled(ctx, dy, unary(ctx, OP_exp, a)));
 }
 
 /// da = dy / (2 y), and 0 where y = 0
 static void grad_sqrt(GradContext *ctx, Node *y, Node *dy) {
     Node *zero = is_zero(ctx, y);
     Node *safe = select(ctx, zero, number(ctx, 1, y), y);
-    Node *half = mul(ctx, dy, number(ctx, 0.5, dy));
+    Node *half = scaled(ctx, dy, number(ctx, 0.5, dy));
     grad_accumulate(ctx, y->operand[0],
-                    select(ctx, zero, number(ctx, 0, dy), quotient(ctx, half, safe)));
+                    select(ctx, zero, number(ctx, 0, dy), apply_inside(ctx, OP_div, half, safe)));
 }
 
 /// da = -dy y / (2 a)
 static void grad_rsqrt(GradContext *ctx, Node *y, Node *dy) {
     Node *a = y->operand[0];
-    Node *half = mul(ctx, dy, number(ctx, -0.5, dy));
-    grad_accumulate(ctx, a, mul(ctx, half, quotient(ctx, y, a)));
+    Node *half = scaled(ctx, dy, number(ctx, -0.5, dy));
+    grad_accumulate(ctx, a, scaled(ctx, half, quotient(ctx, y, a)));
 }
 
 /// da = dy (1 - y^2)
 static void grad_tanh(GradContext *ctx, Node *y, Node *dy) {
     Node *slope = sub(ctx, number(ctx, 1, y), mul(ctx, y, y));
-    grad_accumulate(ctx, y->operand[0], mul(ctx, dy, slope));
+    grad_accumulate(ctx, y->operand[0], scaled(ctx, dy, slope));
 }
 
 /// da = dy y (1 - y)
 static void grad_sigmoid(GradContext *ctx, Node *y, Node *dy) {
     Node *slope = mul(ctx, y, sub(ctx, number(ctx, 1, y), y));
-    grad_accumulate(ctx, y->operand[0], mul(ctx, dy, slope));
+    grad_accumulate(ctx, y->operand[0], scaled(ctx, dy, slope));
 }
 
 /// da = dy 2 / sqrt(pi) exp(-a^2)
@@ -154,17 +182,17 @@ static void grad_erf(GradContext *ctx, Node *y, Node *dy) {
     Node *a = y->operand[0];
     Node *bell = unary(ctx, OP_exp, unary(ctx, OP_neg, mul(ctx, a, a)));
     Node *slope = mul(ctx, number(ctx, 2 / sqrt(M_PI), a), bell);
-    grad_accumulate(ctx, a, mul(ctx, dy, slope));
+    grad_accumulate(ctx, a, scaled(ctx, dy, slope));
 }
 
 static void grad_sin(GradContext *ctx, Node *y, Node *dy) {
     Node *a = y->operand[0];
-    grad_accumulate(ctx, a, mul(ctx, dy, unary(ctx, OP_cos, a)));
+    grad_accumulate(ctx, a, scaled(ctx, dy, unary(ctx, OP_cos, a)));
 }
 
 static void grad_cos(GradContext *ctx, Node *y, Node *dy) {
     Node *a = y->operand[0];
-    grad_accumulate(ctx, a, unary(ctx, OP_neg, mul(ctx, dy, unary(ctx, OP_sin, a))));
+    grad_accumulate(ctx, a, minus(ctx, scaled(ctx, dy, unary(ctx, OP_sin, a))));
 }
 
 /// Between floats only: an integer operand is never wanted.
@@ -175,7 +203,7 @@ static void grad_cast(GradContext *ctx, Node *y, Node *dy) {
 
 /// y = x, but dx = dy factor. The factor is a setting of the derivative and has none itself.
 static void grad_scale_gradient(GradContext *ctx, Node *y, Node *dy) {
-    grad_accumulate(ctx, y->operand[0], mul(ctx, dy, y->operand[1]));
+    grad_accumulate(ctx, y->operand[0], scaled(ctx, dy, y->operand[1]));
 }
 
 // ---- elementwise, several operands --------------------------------------------------------------
@@ -188,7 +216,7 @@ static void grad_add(GradContext *ctx, Node *y, Node *dy) {
 static void grad_sub(GradContext *ctx, Node *y, Node *dy) {
     grad_accumulate(ctx, y->operand[0], dy);
     if (grad_wanted(ctx, y->operand[1]))
-        grad_accumulate(ctx, y->operand[1], unary(ctx, OP_neg, dy));
+        grad_accumulate(ctx, y->operand[1], minus(ctx, dy));
 }
 
 /// da = dy b    db = dy a
@@ -196,18 +224,18 @@ static void grad_mul(GradContext *ctx, Node *y, Node *dy) {
     Node *a = y->operand[0];
     Node *b = y->operand[1];
     if (grad_wanted(ctx, a))
-        grad_accumulate(ctx, a, mul(ctx, dy, b));
+        grad_accumulate(ctx, a, scaled(ctx, dy, b));
     if (grad_wanted(ctx, b))
-        grad_accumulate(ctx, b, mul(ctx, dy, a));
+        grad_accumulate(ctx, b, scaled(ctx, dy, a));
 }
 
 /// da = dy / b    db = -(dy / b) y
 static void grad_div(GradContext *ctx, Node *y, Node *dy) {
     Node *b = y->operand[1];
-    Node *da = quotient(ctx, dy, b);
+    Node *da = apply_inside(ctx, OP_div, dy, b);
     grad_accumulate(ctx, y->operand[0], da);
     if (grad_wanted(ctx, b))
-        grad_accumulate(ctx, b, unary(ctx, OP_neg, mul(ctx, da, y)));
+        grad_accumulate(ctx, b, minus(ctx, scaled(ctx, da, y)));
 }
 
 /// Whether every element of x is the same constant, seen through index maps and casts.
@@ -227,20 +255,20 @@ static void grad_pow_constant(GradContext *ctx, Node *a, double c, Node *dy) {
         grad_accumulate(ctx, a, dy);
         return;
     }
-    Node *scaled = mul(ctx, dy, number(ctx, c, dy));
+    Node *times_c = scaled(ctx, dy, number(ctx, c, dy));
     if (c == 2) {
-        grad_accumulate(ctx, a, mul(ctx, scaled, a));
+        grad_accumulate(ctx, a, scaled(ctx, times_c, a));
         return;
     }
     Node *exponent = number(ctx, c - 1, a);
     if (!(c > 0 && c < 1)) {
-        grad_accumulate(ctx, a, mul(ctx, scaled, ir_binary(ctx->graph, OP_pow, a, exponent)));
+        grad_accumulate(ctx, a, scaled(ctx, times_c, ir_binary(ctx->graph, OP_pow, a, exponent)));
         return;
     }
     Node *zero = is_zero(ctx, a);
     Node *safe = select(ctx, zero, number(ctx, 1, a), a);
     Node *slope = ir_binary(ctx->graph, OP_pow, safe, exponent);
-    grad_accumulate(ctx, a, select(ctx, zero, number(ctx, 0, dy), mul(ctx, scaled, slope)));
+    grad_accumulate(ctx, a, select(ctx, zero, number(ctx, 0, dy), scaled(ctx, times_c, slope)));
 }
 
 /// y = a^b: da = dy b a^(b-1), 0 where a = 0 and b < 1; db = dy y log a, 0 where a <= 0.
@@ -259,13 +287,13 @@ static void grad_pow(GradContext *ctx, Node *y, Node *dy) {
         Node *steep = ir_binary(graph, OP_and, is_zero(ctx, a), ir_binary(graph, OP_lt, b, one));
         Node *safe = select(ctx, steep, one, a);
         Node *slope = mul(ctx, b, ir_binary(graph, OP_pow, safe, sub(ctx, b, one)));
-        grad_accumulate(ctx, a, select(ctx, steep, zero, mul(ctx, dy, slope)));
+        grad_accumulate(ctx, a, select(ctx, steep, zero, scaled(ctx, dy, slope)));
     }
     if (grad_wanted(ctx, b)) {
         Node *above = ir_binary(graph, OP_lt, zero, a);
         Node *safe = select(ctx, above, a, one);
         Node *slope = mul(ctx, y, unary(ctx, OP_log, safe));
-        grad_accumulate(ctx, b, select(ctx, above, mul(ctx, dy, slope), zero));
+        grad_accumulate(ctx, b, select(ctx, above, scaled(ctx, dy, slope), zero));
     }
 }
 
@@ -407,22 +435,17 @@ static void grad_fold(GradContext *ctx, Node *y, Node *dy) {
     grad_accumulate(ctx, y->operand[0], append(ctx, OP_windows, &dy, 1, attrs));
 }
 
-/// Row numbers as `take` reads them: an index out of range is the nearest row.
-static Node *nearest_rows(GradContext *ctx, Node *indices, int64_t rows) {
-    Node *above = ir_binary(ctx->graph, OP_max, indices, number(ctx, 0, indices));
-    return ir_binary(ctx->graph, OP_min, above, number(ctx, (double)(rows - 1), indices));
-}
-
 static Node *rows_at(GradContext *ctx, Op op, Node *x, Node *indices, Node *rows, int64_t axis) {
     return append(ctx, op, (Node *[]){x, indices, rows}, rows ? 3 : 2, (Attrs){.axis = axis});
 }
 
-/// dx = zeros with dy added at the rows that were read
+/// dx = zeros with dy added at the rows that were read; take and put_add take an index out of range
+/// for the nearest row alike.
 static void grad_take(GradContext *ctx, Node *y, Node *dy) {
     Node *x = y->operand[0];
     int64_t axis = y->attrs->axis;
-    Node *indices = nearest_rows(ctx, y->operand[1], x->type.dim[axis]);
-    grad_accumulate(ctx, x, rows_at(ctx, OP_put_add, zeros(ctx, &x->type), indices, dy, axis));
+    Node *sum = rows_at(ctx, OP_put_add, zeros(ctx, &x->type), y->operand[1], dy, axis);
+    grad_accumulate(ctx, x, sum);
 }
 
 /// dx = dy without the rows written; drows = dy's rows, where a row was not written over later.
