@@ -1,0 +1,169 @@
+/// The manifest of a training binary (docs/manifest.md) as structs in one arena.
+#ifndef KDC_RUNTIME_PROGRAM_H
+#define KDC_RUNTIME_PROGRAM_H
+
+#include "runtime/base.h"
+
+enum { MAX_RANK = 8 };
+
+//    dtype  bytes  in safetensors
+#define DTYPES(D)                                                                                  \
+    D(f64, 8, "F64")                                                                               \
+    D(f32, 4, "F32")                                                                               \
+    D(i64, 8, "I64")                                                                               \
+    D(i32, 4, "I32")                                                                               \
+    D(bf16, 2, "BF16")                                                                             \
+    D(u8, 1, "U8")                                                                                 \
+    D(bool, 1, "BOOL")
+
+typedef enum Dtype {
+#define D(name, bytes, safetensors) DTYPE_##name,
+    DTYPES(D)
+#undef D
+        DTYPE_COUNT
+} Dtype;
+
+size_t kdrt_dtype_bytes(Dtype dtype);
+const char *kdrt_dtype_name(Dtype dtype);
+const char *kdrt_dtype_safetensors(Dtype dtype);
+/// The value at `at` as a double.
+double kdrt_dtype_get(Dtype dtype, const void *at);
+void kdrt_dtype_set(Dtype dtype, void *at, double value);
+
+typedef enum StorageKind {
+    STORAGE_PARAMETER,
+    STORAGE_STATE,
+    STORAGE_SLOT,
+    STORAGE_PHASE
+} StorageKind;
+
+typedef struct Storage {
+    const char *name;
+    StorageKind kind;
+    Dtype dtype;
+    int64_t rank;
+    int64_t shape[MAX_RANK];
+    int64_t offset;
+    int64_t size_bytes;
+    int64_t phase; // -1: lives for the whole run
+} Storage;
+
+typedef struct OptionSpec {
+    const char *name;
+    double value; // the default
+    bool integer;
+    const char *text;
+} OptionSpec;
+
+typedef struct Field {
+    const char *name;
+    const char *column; // the source's own name for it
+    Dtype dtype;
+    int64_t rank;
+    int64_t shape[MAX_RANK];
+    int64_t size_bytes; // of one example
+} Field;
+
+typedef struct TransformArg {
+    const char *name;
+    double number;
+    const char *text; // NULL for numbers
+} TransformArg;
+
+typedef struct TransformSpec {
+    const char *name;
+    int64_t arg_count;
+    TransformArg *arg;
+} TransformSpec;
+
+typedef struct DataSpec {
+    const char *name, *source, *path;
+    int64_t classes; // 0: unknown
+    int64_t count, test_count, holdout;
+    int64_t mean_count;
+    double *mean, *std;
+    int64_t field_count;
+    Field *field;
+    int64_t augment_count, prepare_count;
+    TransformSpec *augment, *prepare;
+} DataSpec;
+
+typedef struct Output {
+    const char *name;
+    bool is_report;
+    Dtype dtype;
+    int64_t rank;
+    int64_t shape[MAX_RANK];
+    int64_t offset;
+} Output;
+
+typedef struct GraphSpec {
+    const char *name;
+    bool empty;
+    int64_t input_count;
+    const char **input;
+    int64_t output_count;
+    Output *output;
+    int64_t output_bytes;
+} GraphSpec;
+
+typedef struct Variant {
+    int64_t full, last; // graphs, -1: none
+} Variant;
+
+typedef enum Part { PART_DEFAULT, PART_TRAIN, PART_VALIDATION, PART_TEST } Part;
+
+typedef struct EvalSpec {
+    int64_t data;
+    Part part;
+    int64_t batch, last_batch;
+    Variant graph;
+    int64_t begin, finish;
+} EvalSpec;
+
+typedef struct PhaseSpec {
+    const char *name, *train;
+    int64_t data, batch, last_batch;
+    bool drop_last;
+    int64_t settings, begin, prologue;
+    int64_t step_count;
+    Variant *step;
+    int64_t eval_count;
+    EvalSpec *eval;
+    const char *keep_best; // NULL: none
+    bool keep_lowest;
+    int64_t patience;
+} PhaseSpec;
+
+typedef struct DeploySpec {
+    const char *name, *prefix;
+    int64_t storage_count;
+    int64_t *storage;
+    int64_t graph;
+} DeploySpec;
+
+typedef struct Manifest {
+    const char *name;
+    const char *program_hash;
+    Dtype real;
+    int64_t storage_bytes, phase_bytes, step_bytes, thread_bytes;
+    int64_t storage_count, scalar_count, option_count, data_count, graph_count, phase_count,
+        deploy_count;
+    Storage *storage;
+    const char **scalar;
+    OptionSpec *option;
+    DataSpec *data;
+    GraphSpec *graph;
+    int64_t init;
+    PhaseSpec *phase;
+    DeploySpec *deploy;
+} Manifest;
+
+/// Reads and checks a manifest. What is wrong with one is a bug of the compiler: status 70.
+bool kdrt_manifest_read(const KdrtProgram *program, Arena *arena, Manifest *manifest,
+                        KdrtError *error);
+
+/// Product of the extents; false when it does not fit or an extent is negative.
+bool kdrt_shape_count(const int64_t *shape, int64_t rank, int64_t *count);
+
+#endif
