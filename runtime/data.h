@@ -1,0 +1,168 @@
+/// Data sets: sources (files to columns of bytes), transforms of pixels, and the loader that turns
+/// both into batches on a thread of its own.
+#ifndef KDC_RUNTIME_DATA_H
+#define KDC_RUNTIME_DATA_H
+
+#include "runtime/program.h"
+
+// ---- sources ------------------------------------------------------------------------------------
+
+/// One field of all examples of a part, as the files have it. Row i is at data + i * stride_bytes.
+typedef struct FileColumn {
+    const char *name;
+    Dtype dtype; // u8 or i32, native byte order
+    int64_t rank;
+    int64_t shape[MAX_RANK]; // of one example
+    const uint8_t *data;     // NULL when only headers were read
+    int64_t stride_bytes;
+    const char *path;    // for messages: the file, and
+    int64_t file_offset; // where row 0 lies in its (unpacked) content
+} FileColumn;
+
+typedef struct FilePart {
+    int64_t count;
+    int64_t column_count;
+    FileColumn column[KDRT_MAX_FIELDS];
+} FilePart;
+
+typedef struct Files {
+    FilePart train, test; // a source without parts is all `train`
+    int64_t classes;      // by the labels, or by the format; 0: no labels
+} Files;
+
+typedef struct SourceRequest {
+    Env *env;
+    Arena *arena; // what the columns point into
+    const char *path;
+    bool headers_only; // leave out what only training needs
+} SourceRequest;
+
+/// A row of sources.def: reads files into columns. Errors name file, byte offset and remedy.
+bool kdrt_source_open(const char *source, const SourceRequest *request, Files *files,
+                      KdrtError *error);
+
+typedef struct IdxLimits {
+    int64_t most_bytes; // of unpacked elements
+    bool header_only;
+} IdxLimits;
+
+typedef struct IdxArray {
+    int64_t rank;
+    int64_t shape[MAX_RANK];
+    int64_t header_bytes;
+    const uint8_t *data; // u8, row-major; points into `bytes` where they are not compressed
+    int64_t size_bytes;
+} IdxArray;
+
+/// Reads an IDX file of unsigned bytes, plain or gzip. A pure function of its arguments; all memory
+/// is the arena's. Errors name the offset, not the file.
+bool kdrt_idx_read(Bytes bytes, const IdxLimits *limits, Arena *arena, IdxArray *array,
+                   KdrtError *error);
+
+// The readers behind the rows of sources.def.
+#define SOURCE(name, text)                                                                         \
+    bool kdrt_source_##name(const SourceRequest *request, Files *files, KdrtError *error);
+#include "runtime/sources.def"
+#undef SOURCE
+
+// ---- transforms ---------------------------------------------------------------------------------
+
+typedef enum TransformKind {
+#define TRANSFORM(name, text) TRANSFORM_##name,
+#include "runtime/transforms.def"
+#undef TRANSFORM
+    TRANSFORM_COUNT
+} TransformKind;
+
+/// One step of augmentation or preparation, over u8 pixels [C, H, W].
+typedef struct Transform {
+    TransformKind kind;
+    int64_t in[3], out[3];
+    int64_t pad;
+    bool reflect;
+    double probability;
+} Transform;
+
+/// Binds a transform to the shape that it gets; works out the shape that it leaves.
+bool kdrt_transform_bind(const TransformSpec *spec, const int64_t in[3], Transform *transform,
+                         KdrtError *error);
+/// `draw` holds four words of randomness for this transform and example.
+void kdrt_transform_apply(const Transform *transform, const uint8_t *in, uint8_t *out,
+                          const uint32_t draw[4]);
+
+// ---- data sets ----------------------------------------------------------------------------------
+
+typedef struct Pipeline {
+    int64_t count;
+    Transform *transform;
+} Pipeline;
+
+/// A field of the manifest bound to a column, or to the example's place (`index`).
+typedef struct FieldBinding {
+    const Field *field;
+    int column;          // in FilePart; -1: the index
+    bool is_pixels;      // u8 [C, H, W] to real by way of a pipeline and a table
+    int64_t pixel_count; // H * W, after the pipeline
+    int64_t channels;
+    void *table; // [channels][256] of the field's dtype
+    Pipeline augment, prepare;
+} FieldBinding;
+
+typedef struct DataView {
+    const FilePart *files;
+    int64_t first, count;
+} DataView;
+
+typedef struct Dataset {
+    const DataSpec *spec;
+    Files files;
+    DataView part[4]; // by Part; PART_DEFAULT: test, or all where there is no test part
+    FieldBinding *field;
+    int64_t scratch_bytes; // of a pipeline, for one example
+} Dataset;
+
+/// Opens the data of `spec` (at `path`) and checks that it is what the program was compiled for.
+bool kdrt_dataset_open(Env *env, Arena *arena, const DataSpec *spec, const char *path,
+                       Dataset *dataset, KdrtError *error);
+/// The field's index, or -1.
+int64_t kdrt_dataset_field(const Dataset *dataset, const char *name);
+
+// ---- the loader ---------------------------------------------------------------------------------
+
+/// One pass over a part.
+typedef struct LoaderJob {
+    const Dataset *dataset;
+    Part part;
+    bool training; // shuffled and augmented; else in order and prepared
+    bool drop_last;
+    uint64_t seed;
+    int64_t phase, epoch;
+    int64_t batch;
+    int64_t first_batch; // where to go on
+    uint64_t fields;     // bit i: field i is wanted
+} LoaderJob;
+
+typedef struct Batch {
+    int64_t count;
+    const void *field[64]; // by field of the data set; NULL: not wanted
+} Batch;
+
+typedef struct Loader Loader;
+
+/// `slot_bytes` bounds a batch (kdrt_loader_slot_bytes()), `most_examples` a part.
+Loader *kdrt_loader_open(Env *env, int64_t slot_bytes, int64_t most_examples, int64_t scratch_bytes,
+                         KdrtError *error);
+int64_t kdrt_loader_slot_bytes(const Dataset *dataset, int64_t batch);
+/// Begins a pass; one that was under way is dropped.
+void kdrt_loader_start(Loader *loader, const LoaderJob *job);
+/// The next batch, or NULL at the end. Its memory is the caller's until the next call.
+const Batch *kdrt_loader_next(Loader *loader);
+void kdrt_loader_close(Loader *loader);
+
+/// Batches of a pass, and the examples of batch `index`.
+int64_t kdrt_batch_count(int64_t examples, int64_t batch, bool drop_last);
+
+/// The order of `count` examples: a permutation that is a function of seed, phase and epoch alone.
+void kdrt_shuffle(int64_t *order, int64_t count, uint64_t seed, int64_t phase, int64_t epoch);
+
+#endif

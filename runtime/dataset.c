@@ -1,0 +1,238 @@
+// runtime/dataset.c -- a data set of the program: files opened, compared with what the compiler
+// saw, fields bound to columns.
+//
+// Pixels become real numbers through a table per channel, (x / 255 - mean) / std worked out in
+// double and rounded once, so the result is the same whatever the machine's vector width.
+#include "runtime/data.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *kdrt_source_name(size_t i) {
+    static const char *const names[] = {
+#define SOURCE(name, text) #name,
+#include "runtime/sources.def"
+#undef SOURCE
+    };
+    return i < sizeof names / sizeof *names ? names[i] : NULL;
+}
+
+bool kdrt_source_open(const char *source, const SourceRequest *request, Files *files,
+                      KdrtError *error) {
+    static bool (*const readers[])(const SourceRequest *, Files *, KdrtError *) = {
+#define SOURCE(name, text) kdrt_source_##name,
+#include "runtime/sources.def"
+#undef SOURCE
+    };
+    *files = (Files){0};
+    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++) {
+        if (strcmp(source, kdrt_source_name(i)))
+            continue;
+        if (!kdrt_io_exists(request->path))
+            return kdrt_fail(error, STATUS_WORLD,
+                             "%s: no such directory; --data DIR says where the data is",
+                             request->path);
+        if (!kdrt_io_is_directory(request->path))
+            return kdrt_fail(error, STATUS_WORLD, "%s: is not a directory", request->path);
+        return readers[i](request, files, error);
+    }
+    return kdrt_fail(error, STATUS_PROGRAM, "no data source is called `%s`", source);
+}
+
+bool kdrt_data_probe(const char *source, const char *path, KdrtDataInfo *info, KdrtError *error) {
+    Env env = {0};
+    Arena arena = {.env = &env};
+    SourceRequest request = {&env, &arena, path, true};
+    Files files;
+    *info = (KdrtDataInfo){0};
+    bool ok = kdrt_source_open(source, &request, &files, error);
+    if (ok) {
+        info->count = files.train.count;
+        info->test_count = files.test.count;
+        info->classes = files.classes;
+        info->field_count = files.train.column_count;
+    }
+    for (int64_t i = 0; i < info->field_count; i++) {
+        const FileColumn *column = &files.train.column[i];
+        KdrtFieldInfo *field = &info->field[i];
+        snprintf(field->name, sizeof field->name, "%s", column->name);
+        bool is_label = column->rank == 0; // labels are i32 to a program, however they are kept
+        snprintf(field->dtype, sizeof field->dtype, "%s",
+                 kdrt_dtype_name(is_label ? DTYPE_i32 : column->dtype));
+        field->rank = column->rank;
+        memcpy(field->shape, column->shape, sizeof field->shape);
+    }
+    kdrt_arena_release(&arena);
+    return ok;
+}
+
+// ---- what the program was compiled for ----------------------------------------------------------
+
+static bool fail_other(const DataSpec *spec, const char *path, KdrtError *error, const char *what,
+                       int64_t found, int64_t expected) {
+    return kdrt_fail(error, STATUS_WORLD,
+                     "%s: `%s` has %" PRId64 " %s, but the program was compiled for %" PRId64
+                     "; compile it against this data",
+                     path, spec->name, found, what, expected);
+}
+
+static bool check_labels(const DataSpec *spec, const FilePart *part, KdrtError *error) {
+    for (int64_t c = 0; c < part->column_count; c++) {
+        const FileColumn *column = &part->column[c];
+        if (strcmp(column->name, "label") || column->dtype != DTYPE_u8 || !spec->classes)
+            continue;
+        for (int64_t i = 0; i < part->count; i++) {
+            uint8_t label = column->data[i * column->stride_bytes];
+            if (label >= spec->classes)
+                return kdrt_fail(error, STATUS_WORLD,
+                                 "%s: byte %" PRId64 ": label %u of example %" PRId64
+                                 "; the program was compiled for %" PRId64 " classes (0 to %" PRId64
+                                 ")",
+                                 column->path, column->file_offset + i * column->stride_bytes,
+                                 label, i, spec->classes, spec->classes - 1);
+        }
+    }
+    return true;
+}
+
+static bool check_counts(const DataSpec *spec, const Files *files, const char *path,
+                         KdrtError *error) {
+    if (files->train.count != spec->count + spec->holdout)
+        return fail_other(spec, path, error, "training examples", files->train.count,
+                          spec->count + spec->holdout);
+    if (files->test.count != spec->test_count)
+        return fail_other(spec, path, error, "test examples", files->test.count, spec->test_count);
+    return check_labels(spec, &files->train, error) && check_labels(spec, &files->test, error);
+}
+
+static bool fail_shape(const DataSpec *spec, const Field *field, const int64_t *found, int64_t rank,
+                       const char *path, KdrtError *error) {
+    char text[2][128];
+    const int64_t *shape[2] = {found, field->shape};
+    int64_t ranks[2] = {rank, field->rank};
+    for (int k = 0; k < 2; k++) {
+        size_t used = 0;
+        text[k][0] = '\0';
+        for (int64_t i = 0; i < ranks[k] && used < sizeof text[k]; i++)
+            used += (size_t)snprintf(text[k] + used, sizeof text[k] - used, "%s%" PRId64,
+                                     i ? ", " : "", shape[k][i]);
+    }
+    return kdrt_fail(error, STATUS_WORLD,
+                     "%s: `%s.%s` has the shape [%s], but the program was compiled for [%s]; "
+                     "compile it against this data",
+                     path, spec->name, field->name, text[0], text[1]);
+}
+
+// ---- binding ------------------------------------------------------------------------------------
+
+static bool bind_pipeline(Arena *arena, const TransformSpec *spec, int64_t count, const int64_t *in,
+                          Pipeline *pipeline, int64_t out[3], int64_t *scratch_bytes,
+                          KdrtError *error) {
+    pipeline->transform = kdrt_arena_array(arena, (size_t)count, sizeof(Transform));
+    if (!pipeline->transform)
+        return kdrt_fail_memory(error, (size_t)count * sizeof(Transform));
+    memcpy(out, in, 3 * sizeof *out);
+    for (int64_t i = 0; i < count; i++) {
+        if (!kdrt_transform_bind(&spec[i], out, &pipeline->transform[i], error))
+            return false;
+        memcpy(out, pipeline->transform[i].out, 3 * sizeof *out);
+        if (*scratch_bytes < out[0] * out[1] * out[2])
+            *scratch_bytes = out[0] * out[1] * out[2];
+        pipeline->count++;
+    }
+    return true;
+}
+
+static bool make_table(Arena *arena, const DataSpec *spec, FieldBinding *binding,
+                       KdrtError *error) {
+    Dtype dtype = binding->field->dtype;
+    size_t element_bytes = kdrt_dtype_bytes(dtype);
+    if (spec->mean_count > 1 && spec->mean_count != binding->channels)
+        return kdrt_fail(error, STATUS_PROGRAM,
+                         "`%s` is normalised by %" PRId64 " means, but has %" PRId64 " channels",
+                         spec->name, spec->mean_count, binding->channels);
+    char *table = kdrt_arena_array(arena, (size_t)binding->channels * 256, element_bytes);
+    if (!table)
+        return kdrt_fail_memory(error, (size_t)binding->channels * 256 * element_bytes);
+    for (int64_t c = 0; c < binding->channels; c++) {
+        int64_t from = spec->mean_count > 1 ? c : 0;
+        double mean = spec->mean_count ? spec->mean[from] : 0;
+        double std = spec->mean_count ? spec->std[from] : 1;
+        for (int x = 0; x < 256; x++)
+            kdrt_dtype_set(dtype, table + (size_t)(c * 256 + x) * element_bytes,
+                           (x / 255.0 - mean) / std);
+    }
+    binding->table = table;
+    return true;
+}
+
+static bool bind_field(Arena *arena, Dataset *dataset, const Field *field, FieldBinding *binding,
+                       const char *path, KdrtError *error) {
+    const DataSpec *spec = dataset->spec;
+    const FilePart *part = &dataset->files.train;
+    *binding = (FieldBinding){.field = field, .column = -1};
+    for (int64_t c = 0; c < part->column_count; c++)
+        if (!strcmp(part->column[c].name, field->column))
+            binding->column = (int)c;
+    if (binding->column < 0) {
+        if (strcmp(field->name, "index"))
+            return kdrt_fail(error, STATUS_WORLD, "%s: `%s` has no field `%s`", path, spec->name,
+                             field->column);
+        return field->rank == 0 || fail_shape(spec, field, NULL, 0, path, error);
+    }
+    const FileColumn *column = &part->column[binding->column];
+    bool is_real = field->dtype == DTYPE_f32 || field->dtype == DTYPE_f64;
+    binding->is_pixels = column->dtype == DTYPE_u8 && column->rank == 3 && is_real;
+    if (!binding->is_pixels) {
+        if (column->rank != field->rank ||
+            memcmp(column->shape, field->shape, (size_t)field->rank * sizeof *field->shape) != 0)
+            return fail_shape(spec, field, column->shape, column->rank, path, error);
+        return true;
+    }
+    int64_t trained[3], prepared[3];
+    if (!bind_pipeline(arena, spec->augment, spec->augment_count, column->shape, &binding->augment,
+                       trained, &dataset->scratch_bytes, error) ||
+        !bind_pipeline(arena, spec->prepare, spec->prepare_count, column->shape, &binding->prepare,
+                       prepared, &dataset->scratch_bytes, error))
+        return false;
+    if (field->rank != 3 || memcmp(trained, field->shape, sizeof trained) != 0)
+        return fail_shape(spec, field, trained, 3, path, error);
+    if (memcmp(prepared, field->shape, sizeof prepared) != 0)
+        return fail_shape(spec, field, prepared, 3, path, error);
+    binding->channels = field->shape[0];
+    binding->pixel_count = field->shape[1] * field->shape[2];
+    return make_table(arena, spec, binding, error);
+}
+
+bool kdrt_dataset_open(Env *env, Arena *arena, const DataSpec *spec, const char *path,
+                       Dataset *dataset, KdrtError *error) {
+    SourceRequest request = {env, arena, path, false};
+    *dataset = (Dataset){.spec = spec};
+    if (!kdrt_source_open(spec->source, &request, &dataset->files, error) ||
+        !check_counts(spec, &dataset->files, path, error))
+        return false;
+    const Files *files = &dataset->files;
+    dataset->part[PART_TRAIN] = (DataView){&files->train, 0, spec->count};
+    dataset->part[PART_VALIDATION] = (DataView){&files->train, spec->count, spec->holdout};
+    dataset->part[PART_TEST] = (DataView){&files->test, 0, files->test.count};
+    dataset->part[PART_DEFAULT] =
+        files->test.count ? dataset->part[PART_TEST] : dataset->part[PART_TRAIN];
+
+    if (spec->field_count > 64)
+        return kdrt_fail(error, STATUS_PROGRAM, "`%s` has more than 64 fields", spec->name);
+    dataset->field = kdrt_arena_array(arena, (size_t)spec->field_count, sizeof(FieldBinding));
+    if (!dataset->field)
+        return kdrt_fail_memory(error, (size_t)spec->field_count * sizeof(FieldBinding));
+    for (int64_t i = 0; i < spec->field_count; i++)
+        if (!bind_field(arena, dataset, &spec->field[i], &dataset->field[i], path, error))
+            return false;
+    return true;
+}
+
+int64_t kdrt_dataset_field(const Dataset *dataset, const char *name) {
+    for (int64_t i = 0; i < dataset->spec->field_count; i++)
+        if (!strcmp(dataset->spec->field[i].name, name))
+            return i;
+    return -1;
+}
