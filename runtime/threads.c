@@ -1,0 +1,81 @@
+// runtime/threads.c -- binds the threads of libgomp's team and sets their floating-point mode.
+//
+// Unbound threads and denormals each cost a factor of speed here (performance.md); both are
+// properties of a thread, so each sets its own inside one parallel region. libgomp keeps the team
+// for the next region of the same size.
+#include "runtime/threads.h"
+
+#include <stdbool.h>
+
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
+// libgomp's entry points, which generated code calls too.
+extern void GOMP_parallel(void (*function)(void *), void *data, unsigned int threads,
+                          unsigned int flags);
+extern int omp_get_thread_num(void);
+
+static unsigned int float_mode(void) {
+#ifdef __x86_64__
+    return _mm_getcsr();
+#else
+    return 0;
+#endif
+}
+
+static void set_float_mode(unsigned int mode) {
+#ifdef __x86_64__
+    _mm_setcsr(mode);
+#else
+    (void)mode;
+#endif
+}
+
+static unsigned int flushing(unsigned int mode) {
+    return mode | 0x8040; // flush to zero, denormals are zero
+}
+
+int64_t kdrt_core_count(void) {
+    cpu_set_t cores;
+    if (sched_getaffinity(0, sizeof cores, &cores))
+        return 1;
+    return CPU_COUNT(&cores);
+}
+
+typedef struct TeamSetup {
+    const cpu_set_t *cores;
+    bool bind;
+} TeamSetup;
+
+static void join_team(void *argument) {
+    const TeamSetup *setup = argument;
+    set_float_mode(flushing(float_mode()));
+    if (!setup->bind)
+        return;
+    int place = omp_get_thread_num();
+    for (int core = 0; core < CPU_SETSIZE; core++) {
+        if (CPU_ISSET(core, setup->cores) && place-- == 0) {
+            cpu_set_t own;
+            CPU_ZERO(&own);
+            CPU_SET(core, &own);
+            sched_setaffinity(0, sizeof own, &own); // refusal costs only speed
+            return;
+        }
+    }
+}
+
+void kdrt_team_enter(TeamGuard *guard, int64_t threads) {
+    guard->float_mode = float_mode();
+    bool known = sched_getaffinity(0, sizeof guard->cores, &guard->cores) == 0;
+    if (!known)
+        CPU_ZERO(&guard->cores);
+    TeamSetup setup = {&guard->cores, known && threads <= CPU_COUNT(&guard->cores)};
+    GOMP_parallel(join_team, &setup, (unsigned int)threads, 0);
+}
+
+void kdrt_team_leave(const TeamGuard *guard) {
+    set_float_mode(guard->float_mode);
+    if (CPU_COUNT(&guard->cores) > 0)
+        sched_setaffinity(0, sizeof guard->cores, &guard->cores);
+}
