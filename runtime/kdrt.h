@@ -1,0 +1,124 @@
+/// kdrt: what a training binary links beside its generated code, and what `kdc run` calls in
+/// process.
+///
+/// The generated object holds one symbol, `kdrt_program`: a manifest (JSON text: storages, options,
+/// data sets, phases, deployments; written by codegen/manifest.c from ir/program.h, read by
+/// runtime/program.c, described in docs/manifest.md) and a table of graph functions. kdrt_main()
+/// does the rest: options, data, the loop over phases, epochs and batches, checkpoints, metrics.
+///
+/// A graph function runs one graph once: it opens one parallel region itself (GOMP_parallel, with
+/// frame->threads threads) in which each thread runs its fixed share of every kernel, a barrier
+/// between kernels. It allocates nothing and takes no lock.
+///
+/// Runtime code never includes anything of the compiler.
+#ifndef KDRT_H
+#define KDRT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define KDRT_ABI 1
+
+/// All that a graph function needs. Pointers are aligned to 64 bytes.
+typedef struct KdrtFrame {
+    void *storage;            // parameters, states, slots: offsets in the manifest
+    void *phase;              // what the phase's prologue computed
+    void *step;               // arena of step_bytes, contents undefined before and after
+    void *thread;             // thread_bytes for each thread, one after another
+    const void *const *input; // by graph input index: field data, [batch, ...] row-major
+    const void *scalar;       // run-time scalars in the program's real type, by slot
+    void *output;             // reports and outputs of the graph, each at output_offset[i]
+    uint64_t seed;            // of random draws
+    uint64_t iteration;       // counts steps since the run began; keys random draws
+    int64_t threads;
+} KdrtFrame;
+
+typedef void (*KdrtGraphFn)(const KdrtFrame *frame);
+
+typedef struct KdrtProgram {
+    uint64_t abi; // KDRT_ABI
+    const char *manifest;
+    uint64_t manifest_bytes;
+    const KdrtGraphFn *graph; // by graph index; NULL for graphs that are empty
+    uint64_t graph_count;
+} KdrtProgram;
+
+/// The whole of a training binary. Returns the exit status: 0, 1 (options), 2 (the world is wrong),
+/// 128 + signal number after SIGINT or SIGTERM.
+int kdrt_main(const KdrtProgram *program, int argc, char **argv);
+
+/// What went wrong, as a value. A zeroed one is ready for use; the first error stays.
+typedef struct KdrtError {
+    int status; // 0 none, 1 the program or its options, 2 the world, 70 a bug of ours
+    char text[1024];
+} KdrtError;
+
+// ---- step by step, for the REPL -----------------------------------------------------------------
+
+typedef struct KdrtSession KdrtSession;
+
+/// Averages over the examples of some steps. Pointers are valid until the next call.
+typedef struct KdrtReport {
+    const char *phase; // of the last step that ran
+    int64_t epoch;     // from 0
+    int64_t batch_count;
+    int64_t iteration; // steps of this phase so far
+    bool epoch_ended;  // then the values of the evaluations are there too
+    bool finished;     // nothing is left to run
+    int64_t value_count;
+    const char *const *name; // as in metrics.csv: "train_ce", "test_top1"
+    const double *value;
+} KdrtReport;
+
+/// Opens the data and initialises the parameters; `argv` as of the binary. Writes no files.
+/// NULL with `error` when that fails, or with status 0 when argv asked for --help.
+KdrtSession *kdrt_session_open(const KdrtProgram *program, int argc, char **argv, KdrtError *error);
+/// Runs up to `batches` batches, less when a phase ends or SIGINT comes; evaluates where an epoch
+/// ends. False with `error` when it fails.
+bool kdrt_session_step(KdrtSession *session, int64_t batches, KdrtReport *report, KdrtError *error);
+/// The bytes of a parameter or state by its name; NULL when there is none.
+const void *kdrt_session_storage(const KdrtSession *session, const char *name, int64_t *size_bytes);
+void kdrt_session_close(KdrtSession *session);
+
+// ---- looking at a data set, for the compiler ----------------------------------------------------
+
+enum { KDRT_MAX_FIELDS = 8, KDRT_MAX_RANK = 8 };
+
+typedef struct KdrtFieldInfo {
+    char name[32]; // "image", "label"
+    char dtype[8]; // as in the file: "u8", "i32"
+    int64_t rank;
+    int64_t shape[KDRT_MAX_RANK]; // of one example: [1, 28, 28]
+} KdrtFieldInfo;
+
+typedef struct KdrtDataInfo {
+    int64_t field_count;
+    KdrtFieldInfo field[KDRT_MAX_FIELDS];
+    int64_t count;      // examples of the training part, or of a source without parts
+    int64_t test_count; // 0: there is no test part
+    int64_t classes;    // one more than the largest label
+} KdrtDataInfo;
+
+/// Reads headers and labels of the data at `path`. `source` is a row of runtime/sources.def.
+bool kdrt_data_probe(const char *source, const char *path, KdrtDataInfo *info, KdrtError *error);
+/// The i-th source's or transform's name, NULL after the last: for checks and "did you mean".
+const char *kdrt_source_name(size_t i);
+const char *kdrt_transform_name(size_t i);
+
+// ---- entry points for generated code (runtime/abi.def lists them all) ---------------------------
+// Called by every thread of the region with its own range [begin, end) of elements, so that the
+// result does not depend on the number of threads.
+
+/// Uniform draws in [0, 1): element i is a function of (seed, stream, iteration, i) alone.
+void kdrt_uniform_f32(float *x, int64_t begin, int64_t end, uint64_t seed, uint64_t stream,
+                      uint64_t iteration);
+void kdrt_uniform_f64(double *x, int64_t begin, int64_t end, uint64_t seed, uint64_t stream,
+                      uint64_t iteration);
+/// Normal draws, mean 0 and deviation 1, likewise.
+void kdrt_normal_f32(float *x, int64_t begin, int64_t end, uint64_t seed, uint64_t stream,
+                     uint64_t iteration);
+void kdrt_normal_f64(double *x, int64_t begin, int64_t end, uint64_t seed, uint64_t stream,
+                     uint64_t iteration);
+
+#endif

@@ -1,0 +1,511 @@
+// runtime/loop.c -- what a run does: phases, epochs, batches, evaluations.
+//
+// The run is a state machine over Position: advance() does the next thing, a batch at most, and a
+// checkpoint may be taken between any two calls. kdrt_main() calls it until nothing is left or a
+// signal comes; the REPL's :step calls it so many times.
+#include "runtime/run.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+// ---- signals ------------------------------------------------------------------------------------
+
+// The signal that asked the run to stop; 0: none. The only mutable global of the runtime.
+static volatile sig_atomic_t stop_signal;
+
+static void on_signal(int number) {
+    stop_signal = number;
+}
+
+typedef struct Signals {
+    struct sigaction before[3];
+} Signals;
+
+static const int caught[] = {SIGINT, SIGTERM, SIGPIPE};
+
+/// The first SIGINT or SIGTERM asks the run to save and leave, a second one ends it at once. A
+/// closed pipe is no reason to stop.
+static void signals_catch(Signals *signals) {
+    stop_signal = 0;
+    for (int i = 0; i < 3; i++) {
+        struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+        if (caught[i] == SIGPIPE)
+            action = (struct sigaction){.sa_handler = SIG_IGN};
+        sigaction(caught[i], &action, &signals->before[i]);
+    }
+}
+
+static void signals_release(const Signals *signals) {
+    for (int i = 0; i < 3; i++)
+        sigaction(caught[i], &signals->before[i], NULL);
+}
+
+// ---- graphs -------------------------------------------------------------------------------------
+
+// What keys the draws of graphs that are no steps (philox.h knows 48 bits). Evaluations draw the
+// same each time, so that their results can be compared.
+static const uint64_t init_iteration = (uint64_t)1 << 47;
+static const uint64_t eval_iteration = (uint64_t)1 << 46;
+
+static int64_t batches_of(const KdrtSession *session, const PhaseSpec *phase) {
+    if (phase->step_count == 0)
+        return 0;
+    return kdrt_batch_count(session->dataset[phase->data].part[PART_TRAIN].count, phase->batch,
+                            phase->drop_last);
+}
+
+/// The run-time scalars, in the program's real type.
+static void set_scalars(KdrtSession *session) {
+    const Manifest *m = &session->manifest;
+    double total = 0;
+    if (session->at.phase < m->phase_count && session->epochs > 0)
+        total = (double)session->epochs * (double)batches_of(session, &m->phase[session->at.phase]);
+    for (int64_t i = 0; i < m->scalar_count; i++) {
+        double value = 0;
+        if (!strcmp(m->scalar[i], "epoch"))
+            value = (double)session->at.epoch;
+        else if (!strcmp(m->scalar[i], "iteration"))
+            value = (double)session->at.iteration;
+        else if (!strcmp(m->scalar[i], "progress"))
+            value = total > 0 ? (double)session->at.iteration / total : 0;
+        for (int64_t k = 0; k < m->option_count; k++)
+            if (!strcmp(m->scalar[i], m->option[k].name))
+                value = session->options.value[k];
+        kdrt_dtype_set(m->real, session->scalar + (size_t)i * kdrt_dtype_bytes(m->real), value);
+    }
+}
+
+/// Runs a graph; -1 and graphs that are empty do nothing. `batch` is for its inputs.
+static void run_graph(KdrtSession *session, int64_t graph, uint64_t iteration, const Batch *batch,
+                      const Dataset *dataset) {
+    if (graph < 0 || session->manifest.graph[graph].empty)
+        return;
+    const GraphSpec *spec = &session->manifest.graph[graph];
+    for (int64_t i = 0; i < spec->input_count; i++)
+        session->input[i] =
+            batch ? batch->field[kdrt_dataset_field(dataset, spec->input[i])] : NULL;
+    session->frame.iteration = iteration;
+    session->program->graph[graph](&session->frame);
+}
+
+static double output_value(const KdrtSession *session, int64_t graph, int64_t output) {
+    const Output *spec = &session->manifest.graph[graph].output[output];
+    return kdrt_dtype_get(spec->dtype, (const char *)session->frame.output + spec->offset);
+}
+
+static uint64_t wanted_fields(const Manifest *m, const Dataset *dataset, Variant variant) {
+    uint64_t fields = 0;
+    const int64_t graphs[] = {variant.full, variant.last};
+    for (int k = 0; k < 2; k++)
+        for (int64_t i = 0; graphs[k] >= 0 && i < m->graph[graphs[k]].input_count; i++)
+            fields |= (uint64_t)1 << kdrt_dataset_field(dataset, m->graph[graphs[k]].input[i]);
+    return fields;
+}
+
+void kdrt_run_init(KdrtSession *session) {
+    set_scalars(session);
+    run_graph(session, session->manifest.init, init_iteration, NULL, NULL);
+}
+
+// ---- a phase begins -----------------------------------------------------------------------------
+
+static const PhaseSpec *phase_of(const KdrtSession *session) {
+    return &session->manifest.phase[session->at.phase];
+}
+
+static void read_settings(KdrtSession *session) {
+    const PhaseSpec *phase = phase_of(session);
+    session->epochs = 1;
+    if (phase->settings >= 0) {
+        const GraphSpec *graph = &session->manifest.graph[phase->settings];
+        run_graph(session, phase->settings, 0, NULL, NULL);
+        for (int64_t i = 0; i < graph->output_count; i++)
+            if (!strcmp(graph->output[i].name, "epochs"))
+                session->epochs = (int64_t)rint(output_value(session, phase->settings, i));
+    }
+    if (session->options.epochs >= 0)
+        session->epochs = session->options.epochs;
+    if (session->epochs < 0)
+        session->epochs = 0;
+}
+
+static void clear_sums(KdrtSession *session) {
+    int64_t count = session->columns.phase[session->at.phase].count;
+    memset(session->sum, 0, (size_t)count * sizeof *session->sum);
+    session->sum_examples = 0;
+}
+
+/// Begins the phase, or goes on with it after a resume: the prologue runs in each process.
+static void ready_phase(KdrtSession *session) {
+    const PhaseSpec *phase = phase_of(session);
+    set_scalars(session);
+    read_settings(session);
+    set_scalars(session);
+    if (!session->at.begun) {
+        run_graph(session, phase->begin, init_iteration + 1 + (uint64_t)session->at.phase, NULL,
+                  NULL);
+        session->at.begun = 1;
+        clear_sums(session);
+    }
+    run_graph(session, phase->prologue, init_iteration + 1 + (uint64_t)session->at.phase, NULL,
+              NULL);
+    session->phase_ready = true;
+    session->pass_running = false;
+    kdrt_progress_phase(session);
+}
+
+// ---- a batch ------------------------------------------------------------------------------------
+
+static void start_pass(KdrtSession *session) {
+    const PhaseSpec *phase = phase_of(session);
+    const Dataset *dataset = &session->dataset[phase->data];
+    LoaderJob job = {.dataset = dataset,
+                     .part = PART_TRAIN,
+                     .training = true,
+                     .drop_last = phase->drop_last,
+                     .seed = session->options.seed,
+                     .phase = session->at.phase,
+                     .epoch = session->at.epoch,
+                     .batch = phase->batch,
+                     .first_batch = session->at.batch};
+    for (int64_t i = 0; i < phase->step_count; i++)
+        job.fields |= wanted_fields(&session->manifest, dataset, phase->step[i]);
+    kdrt_loader_start(session->loader, &job);
+    session->pass_running = true;
+}
+
+/// All steps of the phase on the next batch.
+static void run_batch(KdrtSession *session) {
+    const PhaseSpec *phase = phase_of(session);
+    const PhaseSeries *series = &session->columns.phase[session->at.phase];
+    const Dataset *dataset = &session->dataset[phase->data];
+    if (!session->pass_running)
+        start_pass(session);
+    const Batch *batch = kdrt_loader_next(session->loader);
+    set_scalars(session);
+    for (int64_t i = 0; i < phase->step_count; i++) {
+        int64_t graph = batch->count == phase->batch ? phase->step[i].full : phase->step[i].last;
+        run_graph(session, graph, (uint64_t)session->at.step++, batch, dataset);
+        for (int64_t k = 0; graph >= 0 && k < series->step_count; k++)
+            if (series->series[k].step == i) {
+                double sum =
+                    (double)batch->count * output_value(session, graph, series->series[k].output);
+                session->sum[k] += sum;
+                session->step_sum[k] += sum;
+            }
+    }
+    session->sum_examples += (double)batch->count;
+    session->step_examples += (double)batch->count;
+    session->at.batch++;
+    session->at.iteration++;
+    kdrt_progress_batch(session, batch->count);
+}
+
+// ---- evaluations --------------------------------------------------------------------------------
+
+/// One evaluation; its averages go to session->value. False when a signal came between.
+static bool run_eval(KdrtSession *session, int64_t number, uint64_t *iteration) {
+    const EvalSpec *eval = &phase_of(session)->eval[number];
+    const PhaseSeries *series = &session->columns.phase[session->at.phase];
+    const Dataset *dataset = &session->dataset[eval->data];
+    LoaderJob job = {.dataset = dataset,
+                     .part = eval->part,
+                     .seed = session->options.seed,
+                     .phase = session->at.phase,
+                     .epoch = session->at.epoch,
+                     .batch = eval->batch,
+                     .fields = wanted_fields(&session->manifest, dataset, eval->graph)};
+    kdrt_loader_start(session->loader, &job);
+    session->pass_running = false;
+    for (int64_t k = series->step_count; k < series->count; k++)
+        if (series->series[k].eval == number)
+            session->value[k] = 0;
+    run_graph(session, eval->begin, (*iteration)++, NULL, NULL);
+    double examples = 0;
+    for (const Batch *batch; (batch = kdrt_loader_next(session->loader));) {
+        if (stop_signal)
+            return false;
+        int64_t graph = batch->count == eval->batch ? eval->graph.full : eval->graph.last;
+        run_graph(session, graph, (*iteration)++, batch, dataset);
+        examples += (double)batch->count;
+        for (int64_t k = series->step_count; graph >= 0 && k < series->count; k++)
+            if (series->series[k].eval == number && !series->series[k].finish)
+                session->value[k] +=
+                    (double)batch->count * output_value(session, graph, series->series[k].output);
+    }
+    run_graph(session, eval->finish, (*iteration)++, NULL, NULL);
+    for (int64_t k = series->step_count; k < series->count; k++) {
+        if (series->series[k].eval != number)
+            continue;
+        if (series->series[k].finish)
+            session->value[k] = output_value(session, eval->finish, series->series[k].output);
+        else
+            session->value[k] /= examples;
+    }
+    return true;
+}
+
+/// With keep_best: notes the epoch if it is the best so far; tells whether patience has run out.
+static bool judge_epoch(KdrtSession *session) {
+    const PhaseSpec *phase = phase_of(session);
+    const PhaseSeries *series = &session->columns.phase[session->at.phase];
+    int64_t judged = -1;
+    for (int64_t k = series->count; phase->keep_best && k-- > 0;)
+        if (!strcmp(series->series[k].report, phase->keep_best) &&
+            (judged < 0 || series->series[k].eval >= 0))
+            judged = k; // the first evaluation's; of a step only if no evaluation has it
+    if (judged < 0)
+        return false;
+    double value = session->value[judged];
+    bool better = phase->keep_lowest ? value < session->best_value : value > session->best_value;
+    if (session->at.best_epoch < 0 || better) {
+        session->best_value = value;
+        session->at.best_epoch = session->at.epoch;
+        memcpy(session->best, session->frame.storage, (size_t)session->manifest.storage_bytes);
+    }
+    return phase->patience > 0 && session->at.epoch - session->at.best_epoch >= phase->patience;
+}
+
+static void restore_best(KdrtSession *session) {
+    if (session->at.best_epoch < 0)
+        return;
+    for (int64_t i = 0; i < session->manifest.storage_count; i++) {
+        const Storage *storage = &session->manifest.storage[i];
+        if (storage->phase < 0 && storage->kind <= STORAGE_STATE)
+            memcpy((char *)session->frame.storage + storage->offset,
+                   session->best + storage->offset, (size_t)storage->size_bytes);
+    }
+}
+
+// ---- an epoch and a phase end -------------------------------------------------------------------
+
+static bool save(KdrtSession *session, KdrtError *error) {
+    return !session->writes_files || kdrt_checkpoint_save(session, error);
+}
+
+static bool end_phase(KdrtSession *session, KdrtError *error) {
+    restore_best(session);
+    Position next = {.phase = session->at.phase + 1,
+                     .step = session->at.step,
+                     .best_epoch = -1,
+                     .csv_bytes = session->at.csv_bytes,
+                     .jsonl_bytes = session->at.jsonl_bytes};
+    session->at = next;
+    session->phase_ready = false;
+    return save(session, error);
+}
+
+/// Evaluates, writes the metrics' row, saves. A signal leaves the position where it was.
+static bool end_epoch(KdrtSession *session, KdrtError *error) {
+    const PhaseSeries *series = &session->columns.phase[session->at.phase];
+    uint64_t iteration = eval_iteration;
+    for (int64_t k = 0; k < series->step_count; k++)
+        session->value[k] = session->sum[k] / session->sum_examples;
+    set_scalars(session);
+    for (int64_t i = 0; i < phase_of(session)->eval_count; i++)
+        if (!run_eval(session, i, &iteration))
+            return true;
+    for (int64_t k = 0; k < series->count; k++)
+        session->result[session->at.phase * session->columns.count + series->series[k].column] =
+            session->value[k];
+    if (!kdrt_metrics_epoch(session, error))
+        return false;
+    kdrt_progress_epoch(session);
+    bool out_of_patience = judge_epoch(session);
+    session->at.epoch++;
+    session->at.batch = 0;
+    session->pass_running = false;
+    session->epoch_ended = true;
+    clear_sums(session);
+    if (out_of_patience || session->at.epoch >= session->epochs)
+        return end_phase(session, error);
+    return save(session, error);
+}
+
+// ---- the run ------------------------------------------------------------------------------------
+
+static bool is_selected(const KdrtSession *session, const PhaseSpec *phase) {
+    const char *only = session->options.only;
+    return !only || !strcmp(only, phase->name) || !strcmp(only, phase->train);
+}
+
+/// Passes over phases that --only leaves out.
+static void skip_phases(KdrtSession *session) {
+    Position *at = &session->at;
+    while (at->phase < session->manifest.phase_count && !is_selected(session, phase_of(session))) {
+        Position next = {.phase = at->phase + 1,
+                         .step = at->step,
+                         .best_epoch = -1,
+                         .csv_bytes = at->csv_bytes,
+                         .jsonl_bytes = at->jsonl_bytes};
+        *at = next;
+        session->phase_ready = false;
+    }
+}
+
+/// Does the next thing, a batch at most. Sets *finished when there is none.
+static bool advance(KdrtSession *session, bool *finished, KdrtError *error) {
+    skip_phases(session);
+    *finished = session->at.phase >= session->manifest.phase_count;
+    if (*finished)
+        return true;
+    if (!session->phase_ready)
+        ready_phase(session);
+    if (session->at.epoch >= session->epochs)
+        return end_phase(session, error);
+    if (session->at.batch >= batches_of(session, phase_of(session)))
+        return end_epoch(session, error);
+    run_batch(session);
+    int64_t every = session->options.save_every;
+    if (every && session->at.iteration % every == 0)
+        return save(session, error);
+    return true;
+}
+
+static int fail_main(const KdrtError *error, const char *program) {
+    Env env = {0};
+    Text text = {.env = &env};
+    kdrt_text_add(&text, "%s: %s%s\n", program,
+                  error->status == STATUS_BUG ? "internal error: " : "", error->text);
+    if (text.at)
+        kdrt_io_say(STDERR_FILENO, text.at, text.length);
+    kdrt_text_release(&text);
+    return error->status;
+}
+
+static void say_where(KdrtSession *session, bool resumed) {
+    const Position *at = &session->at;
+    if (!resumed)
+        return;
+    if (at->phase >= session->manifest.phase_count)
+        kdrt_say(session, "%s: the run is complete", session->out);
+    else
+        kdrt_say(session, "%s: going on at %s, epoch %" PRId64 ", batch %" PRId64, session->out,
+                 phase_of(session)->name, at->epoch + 1, at->batch);
+}
+
+static int run_all(KdrtSession *session, bool resumed, const char *program) {
+    KdrtError error = {0};
+    bool finished = false;
+    say_where(session, resumed);
+    while (!finished && !stop_signal && advance(session, &finished, &error))
+        continue;
+    int number = stop_signal;
+    if (!error.status && number) {
+        kdrt_checkpoint_save(session, &error);
+        if (!error.status)
+            kdrt_say(session, "stopped by %s; saved in %s, --resume goes on",
+                     number == SIGINT ? "SIGINT" : "SIGTERM", session->out);
+    } else if (!error.status) {
+        kdrt_deploy_write(session, &error);
+        if (!error.status)
+            kdrt_progress_report(session);
+    }
+    kdrt_progress_clear(session);
+    if (error.status)
+        return fail_main(&error, program);
+    return number ? 128 + number : STATUS_OK;
+}
+
+static int print_help(KdrtSession *session, const char *program) {
+    Text text = {.env = &session->env};
+    kdrt_options_help(&session->manifest, program, &text);
+    if (text.at)
+        kdrt_io_say(STDOUT_FILENO, text.at, text.length);
+    kdrt_text_release(&text);
+    return STATUS_OK;
+}
+
+int kdrt_main(const KdrtProgram *program, int argc, char **argv) {
+    const char *name = argc > 0 ? argv[0] : "train";
+    KdrtError error = {0};
+    Signals signals;
+    bool resumed = false;
+    signals_catch(&signals);
+    KdrtSession *session = kdrt_session_begin(program, argc, argv, true, &resumed, &error);
+    int status = STATUS_OK;
+    if (!session)
+        status = fail_main(&error, name);
+    else if (session->options.help)
+        status = print_help(session, name);
+    else
+        status = run_all(session, resumed, name);
+    kdrt_session_close(session);
+    signals_release(&signals);
+    return status;
+}
+
+// ---- step by step -------------------------------------------------------------------------------
+
+KdrtSession *kdrt_session_open(const KdrtProgram *program, int argc, char **argv,
+                               KdrtError *error) {
+    bool resumed;
+    KdrtSession *session = kdrt_session_begin(program, argc, argv, false, &resumed, error);
+    if (!session || !session->options.help)
+        return session;
+    print_help(session, argc > 0 ? argv[0] : "train");
+    kdrt_session_close(session);
+    return NULL;
+}
+
+/// Averages of the steps since `before`, the sums at that time, and of an evaluation if there was
+/// one.
+static void fill_report(KdrtSession *session, KdrtReport *report) {
+    const PhaseSeries *series = &session->columns.phase[session->report_phase];
+    int64_t count = session->epoch_ended ? series->count : series->step_count;
+    report->phase = session->manifest.phase[session->report_phase].name;
+    report->epoch_ended = session->epoch_ended;
+    report->value_count = count;
+    for (int64_t k = 0; k < count; k++) {
+        session->report_name[k] = session->columns.name[series->series[k].column];
+        session->report_value[k] = k < series->step_count
+                                       ? session->step_sum[k] / session->step_examples
+                                       : session->value[k];
+    }
+    report->name = session->report_name;
+    report->value = session->report_value;
+}
+
+/// Runs a batch, and the evaluations when it was the last of its epoch. False when there was none,
+/// with or without an error.
+static bool step_once(KdrtSession *session, KdrtReport *report, KdrtError *error) {
+    int64_t iteration = session->at.iteration, phase = session->at.phase;
+    while (session->at.iteration == iteration || session->at.phase != phase) {
+        if (!advance(session, &report->finished, error) || report->finished || stop_signal)
+            return false;
+        if (session->at.phase != phase && report->batch_count > 0)
+            return false; // a phase ended: that is reported first
+        if (session->at.phase != phase)
+            iteration = session->at.iteration;
+        phase = session->at.phase;
+    }
+    session->report_phase = phase;
+    report->epoch = session->at.epoch;
+    report->batch_count++;
+    report->iteration = session->at.iteration;
+    if (session->at.batch < batches_of(session, phase_of(session)))
+        return true;
+    return advance(session, &report->finished, error) && session->at.phase == phase;
+}
+
+bool kdrt_session_step(KdrtSession *session, int64_t batches, KdrtReport *report,
+                       KdrtError *error) {
+    Signals signals;
+    signals_catch(&signals);
+    *report = (KdrtReport){0};
+    int64_t count = session->report_capacity;
+    memset(session->step_sum, 0, (size_t)count * sizeof *session->step_sum);
+    session->step_examples = 0;
+    session->epoch_ended = false;
+    while (batches-- > 0 && !stop_signal && step_once(session, report, error))
+        continue;
+    skip_phases(session);
+    report->finished = session->at.phase >= session->manifest.phase_count;
+    if (report->batch_count > 0)
+        fill_report(session, report);
+    signals_release(&signals);
+    return error->status == 0;
+}
