@@ -132,6 +132,6 @@ int main(int argc, char **argv) {
     size_t count = 0;
     for (int i = 2; i < argc; i++)
         count += run_path(argv[i], rounds);
-    printf("%zu inputs\ncases: 1 passed, 0 failed, 0 skipped\n", count);
+    printf("%zu inputs\ncases: %d passed, 0 failed, %d skipped\n", count, count > 0, count == 0);
     return 0;
 }
