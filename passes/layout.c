@@ -1,0 +1,149 @@
+// passes/layout.c -- which values lie in blocks of 16 channels.
+//
+// The tiles of codegen/tile.h keep 16 channels of a pixel in one register, so they want activations
+// as [N, C/16, H, W, 16], weights as [K/16, C, KH, KW, 16] forward and [K, C/16, KH, KW, 16] by the
+// input. The layout spreads from the convolutions over all that is elementwise or a view that
+// leaves the channels alone; `relayout` nodes stand where two layouts meet: at the images, at
+// weights, at weight gradients. Values whose channels are no multiple of 16 stay plain.
+//
+// One walk decides each node's layout from its operands', a second places it: a node's users come
+// after it, so both go in order.
+#include "passes/passes.h"
+#include "passes/rewrite.h"
+
+enum { BLOCK = 16 };
+
+typedef struct Layout {
+    uint8_t block, axis;
+} Layout;
+
+static const Layout plain = {0, 0};
+
+static Layout layout_of(const Node *node) {
+    return (Layout){node->type.block, node->type.block_axis};
+}
+
+/// Blocks on `axis` if its extent per group is a multiple of them.
+static Layout blocks_on(const Node *node, int axis, int64_t groups) {
+    int64_t extent = node->type.dim[axis];
+    return extent / groups % BLOCK == 0 ? (Layout){BLOCK, (uint8_t)axis} : plain;
+}
+
+/// A view keeps its operand's blocks if it leaves the blocked axis where and as long as it was.
+static Layout layout_of_view(const Node *node) {
+    const Node *x = node->operand[0];
+    Layout layout = layout_of(x);
+    int axis = layout.axis;
+    if (!layout.block || node->type.rank < 2 || node->type.dim[axis] % BLOCK)
+        return plain;
+    switch (node->op) { // views whose axes are those of the operand
+    case OP_pad:
+    case OP_reverse:
+    case OP_slice:
+    case OP_windows:
+    case OP_broadcast:
+        return node->type.rank >= x->type.rank && node->type.dim[axis] == x->type.dim[axis] ? layout
+                                                                                            : plain;
+    case OP_concat:
+        return layout;
+    default:
+        return plain;
+    }
+}
+
+/// Elementwise: as the first operand of the result's shape that is blocked.
+static Layout layout_of_map(const Node *node) {
+    for (uint32_t k = 0; k < node->arity; k++) {
+        const Node *x = node->operand[k];
+        if (x->type.block && type_same_shape(&x->type, &node->type))
+            return layout_of(x);
+    }
+    return plain;
+}
+
+/// The layout that suits the node, and those that it wants of its operands (NULL: as they are).
+static Layout choose(const Node *node, Layout want[2], bool *wants) {
+    Layout result = plain;
+    int64_t groups = node->attrs->groups;
+    *wants = false;
+    switch (node->op) {
+    case OP_conv2d:
+        result = blocks_on(node, 1, groups);
+        want[0] = blocks_on(node->operand[0], 1, groups);
+        want[1] = (Layout){BLOCK, 0};
+        break;
+    case OP_conv2d_input:
+        result = blocks_on(node, 1, groups);
+        want[0] = blocks_on(node->operand[0], 1, groups);
+        want[1] = (Layout){BLOCK, 1};
+        break;
+    case OP_conv2d_weight:
+        result = blocks_on(node, 0, groups);
+        want[0] = blocks_on(node->operand[0], 1, groups);
+        want[1] = (Layout){BLOCK, 1};
+        break;
+    case OP_fold:
+        return layout_of(node->operand[0]);
+    default:
+        if (op_has(node->op, MAPS) && !op_has(node->op, EFFECT))
+            return layout_of_map(node);
+        return op_has(node->op, VIEWS) ? layout_of_view(node) : plain;
+    }
+    // A depthwise kernel has one channel per group: its second axis cannot be in blocks.
+    *wants = result.block && node->operand[1]->type.dim[want[1].axis] % BLOCK == 0;
+    return *wants ? result : plain;
+}
+
+/// The relayouts of the nodes that stood in the graph before: plain, blocked on axis 0, on axis 1.
+typedef struct Made {
+    Node **at;
+    size_t node_count;
+} Made;
+
+/// `node` in another layout; made once for all of its users with that wish.
+static Node *in_layout(Graph *graph, Node *node, Layout layout, Made *made) {
+    if (node->type.block == layout.block && node->type.block_axis == layout.axis)
+        return node;
+    size_t slot = (size_t)node->id * 3 + (layout.block ? 1 + (size_t)layout.axis : 0);
+    bool is_old = node->id < made->node_count;
+    if (is_old && made->at[slot])
+        return made->at[slot];
+    Attrs attrs = {.block = layout.block, .block_axis = layout.axis};
+    Node *copy = graph_append(graph, OP_relayout, &node, 1, &attrs, node->origin);
+    if (is_old)
+        made->at[slot] = copy;
+    return copy;
+}
+
+/// Gives convolutions and what lies between them blocked layouts.
+/// Requires: no grad nodes.  Keeps: values, order, effects' plain operands.  Breaks: nothing.
+bool pass_layout(Graph *graph, PassContext *ctx) {
+    if (graph_has_grad(graph))
+        return false;
+    for (size_t i = 0; i < graph->nodes.count; i++) {
+        if (graph->nodes.at[i]->op == OP_relayout)
+            return false; // has been here
+    }
+    Rewrite rw = rewrite_begin(graph, ctx->scratch);
+    Made made = {arena_array(ctx->scratch, Node *, rw.old_count * 3), rw.old_count};
+    bool changed = false;
+    for (size_t i = 0; i < rw.old_count; i++) {
+        Node *node = rewrite_next(&rw, i);
+        Layout want[2] = {plain, plain};
+        bool wants;
+        Layout layout = choose(node, want, &wants);
+        for (uint32_t k = 0; wants && k < 2; k++)
+            node->operand[k] = in_layout(graph, node->operand[k], want[k], &made);
+        bool is_root = op_has(node->op, EFFECT);
+        if (is_root && node->operand[0]->type.block)
+            node->operand[0] = in_layout(graph, node->operand[0], plain, &made);
+        changed |= layout.block != node->type.block;
+        node->type.block = layout.block;
+        node->type.block_axis = layout.axis;
+        rewrite_place(&rw, node, node);
+        // Weights and their optimiser states are plain, and so is the gradient for all its users.
+        if (node->op == OP_conv2d_weight && layout.block)
+            rw.now[node->id] = in_layout(graph, node, plain, &made);
+    }
+    return rewrite_end(&rw) || changed;
+}
