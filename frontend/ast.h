@@ -394,7 +394,7 @@ struct AstStmt {
 /// A comment with its `#`s, without its line end. The printer puts them back.
 typedef struct AstComment {
     Span span;
-    bool is_doc;   // begins with `##`
+    bool is_doc;   // begins with `##`, not with more
     bool own_line; // nothing but space before it
 } AstComment;
 
@@ -425,8 +425,8 @@ AstExpr *ast_list(Arena *arena, Span span, AstExpr **items, size_t count);
 AstExpr *ast_comprehension(Arena *arena, Span span, AstExpr *value, AstForClause *clauses,
                            size_t count);
 AstExpr *ast_call(Arena *arena, Span span, AstExpr *callee, AstArg *args, size_t count);
-/// `value |> stage`: a stage that is an unnamed call gets `value` as its first argument, any other
-/// is called with it alone.
+/// `value |> stage`: a stage that is a call, not in parentheses, gets `value` as its first argument;
+/// any other is called with it alone.
 AstExpr *ast_pipe(Arena *arena, Span span, AstExpr *value, AstExpr *stage);
 AstExpr *ast_index(Arena *arena, Span span, AstExpr *object, AstExpr *index);
 AstExpr *ast_path(Arena *arena, Span span, AstExpr *object, AstName segment);
@@ -438,9 +438,6 @@ const char *unary_op_text(AstUnaryOp op);
 bool binary_op_is_comparison(AstBinaryOp op);
 /// How messages call a statement of this kind: "`let`", "a setting".
 const char *stmt_kind_text(AstStmtKind kind);
-/// The kind's tag in the tree form: "let".
-const char *stmt_kind_tag(AstStmtKind kind);
-const char *expr_kind_tag(AstExprKind kind);
 
 /// The text of a string without interpolation, NULL if it has any. For other kinds NULL.
 const char *ast_plain_string(const AstExpr *expr);
@@ -492,6 +489,10 @@ enum { PLACE_COUNT = PLACE_DEPLOY + 1 };
 
 /// Reports statements that stand where they mean nothing and turns them into STMT_ERROR. `if` and
 /// `for` are transparent: in them may stand what may stand around them. kd_parse() calls it.
-void ast_check_placement(Arena *arena, AstBlock *block, AstPlace place, DiagSink *diags);
+void ast_check_placement(AstBlock *block, AstPlace place, DiagSink *diags);
+
+/// What to write instead of a word that other languages begin a statement with (`def`, `while`,
+/// `import`), or NULL.
+const char *ast_foreign_word_help(const char *word);
 
 #endif
