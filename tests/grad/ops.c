@@ -1,11 +1,12 @@
 // tests/grad/ops.c -- the gradient of every op, and the gradient of that gradient, against central
 // differences.
 //
-// For a case y of storages s, the loss is sum(y r) with random weights r, one per element: a plain
-// sum would not tell a gradient from its transpose. The loss of the second order is the same of all
-// first gradients. The reference is (L(s + h) - L(s - h)) / 2h in binary128 by the interpreter, on
-// the graph of the loss alone: with h = 2^-36 and values near 1 it is good to about 1e-21, and
-// NOISE is a bound on that. The gradient graph is evaluated
+// The cases are those of cases.h, and those that all tests of ops share (tests/ops/op_cases.h). For
+// a case y of storages or inputs s, the loss is sum(y r) with random weights r, one per element: a
+// plain sum would not tell a gradient from its transpose. The loss of the second order is the same
+// of all first gradients. The reference is (L(s + h) - L(s - h)) / 2h in binary128 by the
+// interpreter, on the graph of the loss alone: with h = 2^-36 and values near 1 it is good to about
+// 1e-21, and NOISE is a bound on that. The gradient graph is evaluated
 //
 //     in binary128: each element within 1e-8 of the reference, relative, or within its noise; and
 //     in f64: within 1e-8 too, unless the bound of rounding errors that the interpreter derives is
@@ -31,8 +32,9 @@
 #include "passes/passes.h"
 #include "support/diag.h"
 #include "tests/grad/cases.h"
+#include "tests/ops/op_cases.h"
 
-enum { MAX_STORAGES = 8 };
+enum { MAX_LEAVES = 16 };
 static const double TOLERANCE = 1e-8;
 static const double NOISE = 1e-18;
 
@@ -58,22 +60,37 @@ static double draw(char class) {
 
 // ---- a case as a module -------------------------------------------------------------------------
 
+/// What a graph is evaluated with: a storage or an input.
+typedef struct Leaf {
+    Node *node;
+    const char *name;
+    __float128 *value;
+    int64_t count;
+    bool is_wrt; // differentiated by; weights and indices are not
+} Leaf;
+
 typedef struct Check {
     Arena arena, scratch;
     Module *module;
     Graph *graph;     // with gradients
     Graph *reference; // the loss alone
+    Node *result;     // y
     const char *name;
-    __float128 *value[MAX_STORAGES]; // of each storage, weights among them
-    size_t wrt_count;                // storages before the weights
+    Leaf leaf[MAX_LEAVES];
+    size_t leaf_count;
     long checked, unchecked, failed;
     bool quiet;
 } Check;
 
-static Node *weights_of(Check *c, Node *y, const char *name) {
-    Type type = y->type;
-    Storage *storage = module_add_storage(c->module, STORAGE_STATE, name, &type);
-    return ir_read(c->graph, storage);
+/// Takes a leaf in, and draws values for it.
+static Leaf *add_leaf(Check *c, Node *node, const char *name, bool is_wrt) {
+    Leaf *leaf = &c->leaf[c->leaf_count++];
+    assert_true(c->leaf_count <= MAX_LEAVES);
+    int64_t count = type_count(&node->type);
+    *leaf = (Leaf){node, name, arena_array(&c->arena, __float128, count), count, is_wrt};
+    for (int64_t i = 0; i < count; i++)
+        leaf->value[i] = draw(name[0]);
+    return leaf;
 }
 
 /// sum(y r), r a new storage of weights
@@ -81,34 +98,60 @@ static Node *weighted(Check *c, Node *y, const char *name) {
     int64_t axes[MAX_RANK];
     for (int i = 0; i < MAX_RANK; i++)
         axes[i] = i;
-    Node *product = ir_binary(c->graph, OP_mul, y, weights_of(c, y, name));
+    Type type = y->type;
+    Node *weights = ir_read(c->graph, module_add_storage(c->module, STORAGE_STATE, name, &type));
+    add_leaf(c, weights, name, false);
+    Node *product = ir_binary(c->graph, OP_mul, y, weights);
     return ir_reduce(c->graph, OP_sum, product, axes, product->type.rank, false);
-}
-
-static Node *read_of(Check *c, size_t storage) {
-    for (size_t i = 0; i < c->graph->nodes.count; i++) {
-        Node *node = c->graph->nodes.at[i];
-        if (node->op == OP_read && (size_t)node->attrs->storage == storage)
-            return node;
-    }
-    return NULL;
 }
 
 static Node *append_grad(Graph *graph, Node *loss, Node *wrt) {
     return graph_append(graph, OP_grad, (Node *[]){loss, wrt}, 2, NULL, NULL);
 }
 
-static void open_case(Check *c, const GradCase *test, bool quiet) {
-    *c = (Check){.name = test->name, .quiet = quiet};
+enum { CASES = sizeof grad_cases / sizeof *grad_cases };
+
+static void open_text(Check *c, const GradCase *test) {
     int line = 0;
     const char *message = NULL;
     const char *text = arena_printf(&c->arena, "module \"case\" f64\n%s\ngraph \"g\" free {\n%s}\n",
                                     test->storages, test->nodes);
+    c->name = test->name;
     c->module = module_read(&c->arena, text, strlen(text), &line, &message);
     if (!c->module)
         fail_msg("%s: line %d: %s\n%s", test->name, line, message, text);
     c->graph = c->module->graphs.at[0];
-    c->wrt_count = c->module->storages.count;
+    c->result = vec_last(&c->graph->nodes);
+    random_state = hash_bytes(c->name, strlen(c->name), 1);
+    for (size_t i = 0; i < c->graph->nodes.count; i++) {
+        Node *node = c->graph->nodes.at[i];
+        if (node->op == OP_read)
+            add_leaf(c, node, c->module->storages.at[node->attrs->storage]->name, true);
+    }
+}
+
+/// False if the case has no gradient that could be compared: none at all, one that is not the
+/// derivative by intention, or an op that comes after differentiation.
+static bool open_op_case(Check *c, Op op, size_t i) {
+    OpCase of_op;
+    c->module = module_new(&c->arena, "case", DT_F64);
+    op_case_build(op, i, c->module, &of_op);
+    if (!of_op.differentiable || of_op.needs_differentiate || of_op.has_scalar ||
+        op == OP_stop_gradient || op == OP_scale_gradient || op == OP_relayout)
+        return false;
+    c->graph = of_op.graph;
+    c->name = of_op.graph->name;
+    c->result = of_op.result;
+    random_state = hash_bytes(c->name, strlen(c->name), 1);
+    for (size_t k = 0; k < of_op.input_count; k++) {
+        Node *node = of_op.input[k].node;
+        Leaf *leaf = add_leaf(c, node, of_op.input[k].name, dtype_is_float(node->type.dtype));
+        double *value = arena_array(&c->arena, double, leaf->count);
+        op_case_fill(&of_op.input[k], 1, value);
+        for (int64_t j = 0; j < leaf->count; j++)
+            leaf->value[j] = value[j];
+    }
+    return true;
 }
 
 static void close_case(Check *c) {
@@ -125,43 +168,44 @@ static void run_passes(Check *c, const char *names) {
         fail_msg("%s: %s", c->name, broken);
 }
 
-/// Appends the loss and its gradients by all storages: outputs "loss", "d0", "d1", ... The loss of
-/// the second order is that of the first gradients.
+/// Appends the loss and its gradients: outputs "loss", "d0", "d1", ... The loss of the second order
+/// is that of the first gradients.
 static void append_gradients(Check *c, int order) {
     Graph *graph = c->graph;
-    Node *loss = weighted(c, vec_last(&graph->nodes), "r");
+    size_t leaves = c->leaf_count;
+    Node *loss = weighted(c, c->result, "r");
     if (order == 2) {
         Node *sum = NULL;
-        for (size_t i = 0; i < c->wrt_count; i++) {
-            Node *d = append_grad(graph, loss, read_of(c, i));
+        for (size_t i = 0; i < leaves; i++) {
+            if (!c->leaf[i].is_wrt)
+                continue;
+            Node *d = append_grad(graph, loss, c->leaf[i].node);
             Node *part = weighted(c, d, arena_printf(&c->arena, "r%zu", i));
             sum = sum ? ir_binary(graph, OP_add, sum, part) : part;
         }
         loss = sum;
     }
     c->reference = graph_clone(graph, "reference");
-    ir_output(c->reference, "loss", vec_last(&c->reference->nodes));
-    for (size_t i = 0; i < c->wrt_count; i++)
-        ir_output(graph, arena_printf(&c->arena, "d%zu", i),
-                  append_grad(graph, loss, read_of(c, i)));
+    ir_output(c->reference, "loss", c->reference->nodes.at[loss->id]);
+    for (size_t i = 0; i < leaves; i++) {
+        if (c->leaf[i].is_wrt)
+            ir_output(graph, arena_printf(&c->arena, "d%zu", i),
+                      append_grad(graph, loss, c->leaf[i].node));
+    }
     run_passes(c, "differentiate,dce");
 }
 
-static void draw_values(Check *c) {
-    random_state = hash_bytes(c->name, strlen(c->name), 1);
-    for (size_t s = 0; s < c->module->storages.count; s++) {
-        const Storage *storage = c->module->storages.at[s];
-        int64_t count = type_count(&storage->type);
-        c->value[s] = arena_array(&c->arena, __float128, count);
-        for (int64_t i = 0; i < count; i++)
-            c->value[s][i] = draw(storage->name[0]);
-    }
+static void set_leaf(EvalState *state, const Leaf *leaf) {
+    if (leaf->node->op == OP_read)
+        eval_set_storage_q(state, (uint32_t)leaf->node->attrs->storage, leaf->value);
+    else
+        eval_set_input_q(state, leaf->node->attrs->name, leaf->value);
 }
 
 static EvalState *evaluate(Check *c, EvalPrecision precision, const Graph *graph) {
     EvalState *state = eval_new(&c->arena, c->module, precision);
-    for (size_t s = 0; s < c->module->storages.count; s++)
-        eval_set_storage_q(state, (uint32_t)s, c->value[s]);
+    for (size_t i = 0; i < c->leaf_count; i++)
+        set_leaf(state, &c->leaf[i]);
     eval_track_bounds(state, precision == EVAL_F64);
     eval_run(state, graph);
     return state;
@@ -169,95 +213,115 @@ static EvalState *evaluate(Check *c, EvalPrecision precision, const Graph *graph
 
 // ---- the reference ------------------------------------------------------------------------------
 
-static __float128 loss_at(Check *c, EvalState *state, size_t s) {
-    eval_set_storage_q(state, (uint32_t)s, c->value[s]);
+static __float128 loss_at(Check *c, EvalState *state, const Leaf *leaf) {
+    set_leaf(state, leaf);
     eval_run(state, c->reference);
     return *eval_get_output_q(state, "loss", NULL);
 }
 
 /// dL/ds by central differences, one element after the other.
-static __float128 *differences(Check *c, size_t s) {
+static __float128 *differences(Check *c, const Leaf *leaf) {
     const __float128 h = 0x1p-36;
-    int64_t count = type_count(&c->module->storages.at[s]->type);
-    __float128 *result = arena_array(&c->arena, __float128, count);
+    __float128 *result = arena_array(&c->arena, __float128, leaf->count);
     EvalState *state = evaluate(c, EVAL_F128, c->reference);
-    for (int64_t i = 0; i < count; i++) {
-        __float128 here = c->value[s][i];
-        c->value[s][i] = here + h;
-        __float128 above = loss_at(c, state, s);
-        c->value[s][i] = here - h;
-        __float128 below = loss_at(c, state, s);
-        c->value[s][i] = here;
+    for (int64_t i = 0; i < leaf->count; i++) {
+        __float128 here = leaf->value[i];
+        leaf->value[i] = here + h;
+        __float128 above = loss_at(c, state, leaf);
+        leaf->value[i] = here - h;
+        __float128 below = loss_at(c, state, leaf);
+        leaf->value[i] = here;
         result[i] = (above - below) / (2 * h);
     }
-    loss_at(c, state, s);
     return result;
 }
 
 // ---- the judgement ------------------------------------------------------------------------------
 
-static void judge(Check *c, bool good, const char *how, size_t s, int64_t i, double found,
+static void judge(Check *c, bool good, const char *how, const Leaf *leaf, int64_t i, double found,
                   double expected) {
     c->checked++;
     c->failed += !good;
     if (!good && !c->quiet)
         fprintf(stderr, "%s: by `%s` at %lld in %s: %.17g, by differences %.17g\n", c->name,
-                c->module->storages.at[s]->name, (long long)i, how, found, expected);
+                leaf->name, (long long)i, how, found, expected);
 }
 
-static void compare(Check *c, size_t s, EvalState *quad, EvalState *f64) {
-    const __float128 *expected = differences(c, s);
-    const char *name = arena_printf(&c->arena, "d%zu", s);
+static void compare(Check *c, size_t which, EvalState *quad, EvalState *f64) {
+    const Leaf *leaf = &c->leaf[which];
+    const __float128 *expected = differences(c, leaf);
+    const char *name = arena_printf(&c->arena, "d%zu", which);
     const __float128 *in_quad = eval_get_output_q(quad, name, NULL);
     const double *in_f64 = eval_get_output(f64, name, NULL);
     const double *bound = eval_get_bound(f64, name);
-    int64_t count = type_count(&c->module->storages.at[s]->type);
     __float128 largest = 1;
-    for (int64_t i = 0; i < count; i++)
+    for (int64_t i = 0; i < leaf->count; i++)
         largest = fmaxq(largest, fabsq(expected[i]));
-    for (int64_t i = 0; i < count; i++) {
+    for (int64_t i = 0; i < leaf->count; i++) {
         __float128 allowed = fmaxq(TOLERANCE * fabsq(expected[i]), NOISE * largest);
         __float128 error = fabsq(in_quad[i] - expected[i]);
-        judge(c, error <= allowed, "binary128", s, i, (double)in_quad[i], (double)expected[i]);
+        judge(c, error <= allowed, "binary128", leaf, i, (double)in_quad[i], (double)expected[i]);
 
         bool hidden = in_f64[i] != 0 && 2 * bound[i] > allowed; // by rounding
         if (hidden)
             allowed = 2 * bound[i];
         error = fabsq(in_f64[i] - expected[i]);
-        judge(c, error <= allowed, "f64", s, i, in_f64[i], (double)expected[i]);
+        judge(c, error <= allowed, "f64", leaf, i, in_f64[i], (double)expected[i]);
         c->unchecked += hidden;
     }
 }
 
-/// Runs a case whose graph `spoil`, if given, changes between differentiation and evaluation.
-static void run_case(Check *c, const GradCase *test, int order, bool spoil(Check *)) {
-    open_case(c, test, spoil != NULL);
+/// Runs an opened case whose graph `spoil`, if given, changes between differentiation and
+/// evaluation.
+static void run_case(Check *c, int order, bool spoil(Check *)) {
+    c->quiet = spoil != NULL;
     append_gradients(c, order);
-    draw_values(c);
     if (spoil && !spoil(c))
         return;
     EvalState *quad = evaluate(c, EVAL_F128, c->graph);
     EvalState *f64 = evaluate(c, EVAL_F64, c->graph);
-    for (size_t s = 0; s < c->wrt_count; s++)
-        compare(c, s, quad, f64);
+    for (size_t i = 0; i < c->leaf_count; i++) {
+        if (c->leaf[i].is_wrt)
+            compare(c, i, quad, f64);
+    }
 }
 
-enum { CASES = sizeof grad_cases / sizeof *grad_cases };
+typedef struct Totals {
+    int cases;
+    long checked, unchecked, failed;
+} Totals;
+
+static void finish_case(Check *c, Totals *totals) {
+    totals->cases++;
+    totals->checked += c->checked;
+    totals->unchecked += c->unchecked;
+    totals->failed += c->failed;
+    close_case(c);
+}
 
 static void check_order(int order) {
-    long checked = 0, unchecked = 0, failed = 0;
+    Totals t = {0};
     for (size_t i = 0; i < CASES; i++) {
-        Check c;
-        run_case(&c, &grad_cases[i], order, NULL);
-        checked += c.checked;
-        unchecked += c.unchecked;
-        failed += c.failed;
-        close_case(&c);
+        Check c = {0};
+        open_text(&c, &grad_cases[i]);
+        run_case(&c, order, NULL);
+        finish_case(&c, &t);
     }
-    printf("order %d: %d cases, %ld elements, %ld unchecked, %ld wrong\n", order, (int)CASES,
-           checked, unchecked, failed);
-    assert_int_equal(failed, 0);
-    assert_true(100 * unchecked <= checked);
+    for (int op = 0; op < OP_COUNT; op++) {
+        for (size_t i = 0; i < op_case_count((Op)op); i++) {
+            Check c = {0};
+            if (open_op_case(&c, (Op)op, i)) {
+                run_case(&c, order, NULL);
+                finish_case(&c, &t);
+            } else {
+                close_case(&c);
+            }
+        }
+    }
+    printf("order %d: %d cases, %ld elements, %ld unchecked, %ld wrong\n", order, t.cases,
+           t.checked, t.unchecked, t.failed);
+    assert_int_equal(t.failed, 0);
+    assert_true(100 * t.unchecked <= t.checked);
 }
 
 static void gradients_agree_with_differences(void **state) {
@@ -275,8 +339,8 @@ static void every_rule_has_a_case(void **state) {
     (void)state;
     bool seen[OP_COUNT] = {false};
     for (size_t i = 0; i < CASES; i++) {
-        Check c;
-        open_case(&c, &grad_cases[i], false);
+        Check c = {0};
+        open_text(&c, &grad_cases[i]);
         for (size_t k = 0; k < c.graph->nodes.count; k++)
             seen[c.graph->nodes.at[k]->op] = true;
         close_case(&c);
@@ -352,8 +416,9 @@ static bool spoil_sign(Check *c) {
 static void count_caught(bool spoil(Check *), const char *what, int least, int spared) {
     int tried = 0, caught = 0;
     for (size_t i = 0; i < CASES; i++) {
-        Check c;
-        run_case(&c, &grad_cases[i], 1, spoil);
+        Check c = {0};
+        open_text(&c, &grad_cases[i]);
+        run_case(&c, 1, spoil);
         tried += c.checked > 0;
         caught += c.failed > 0;
         if (c.checked > 0 && !c.failed)
