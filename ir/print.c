@@ -8,20 +8,20 @@
 
 enum { TYPE_COLUMN = 48, ORIGIN_COLUMN = 76 };
 
-const char *const role_names[] = {
+const char *const role_names[ROLE_COUNT] = {
     [GRAPH_FREE] = "free",   [GRAPH_INIT] = "init",         [GRAPH_SETTINGS] = "settings",
     [GRAPH_BEGIN] = "begin", [GRAPH_PROLOGUE] = "prologue", [GRAPH_STEP] = "step",
     [GRAPH_EVAL] = "eval",   [GRAPH_DEPLOY] = "deploy",
 };
 
-const char *const storage_kind_names[] = {
+const char *const storage_kind_names[STORAGE_KIND_COUNT] = {
     [STORAGE_PARAMETER] = "parameter",
     [STORAGE_STATE] = "state",
     [STORAGE_SLOT] = "slot",
     [STORAGE_PHASE] = "phase",
 };
 
-const char *const space_names[] = {
+const char *const space_names[SPACE_COUNT] = {
     [SPACE_NONE] = "none",     [SPACE_STORAGE] = "storage", [SPACE_PHASE] = "phase",
     [SPACE_STEP] = "step",     [SPACE_INPUT] = "input",     [SPACE_SCALAR] = "scalar",
     [SPACE_OUTPUT] = "output",

@@ -514,7 +514,7 @@ static bool read_buffer(Reader *r, BufferLines *lines) {
         {"index", 0, UINT32_MAX, 0}, {"offset", 0, INT64_MAX, 0}, {"size", 0, INT64_MAX, 0}};
     Node *node;
     int space = 0;
-    if (!want_node(r, &node) || !want_name_of(r, space_names, SPACE_OUTPUT + 1, "space", &space) ||
+    if (!want_node(r, &node) || !want_name_of(r, space_names, SPACE_COUNT, "space", &space) ||
         !want_named(r, named, 3))
         return false;
     Buffer buffer = {(BufferSpace)space, (uint32_t)named[0].value, named[1].value, named[2].value};
@@ -539,7 +539,7 @@ static bool read_graph(Reader *r) {
     const char *name;
     int role = 0;
     if (!want_quoted(r, &name) ||
-        !want_name_of(r, role_names, GRAPH_DEPLOY + 1, "role of a graph", &role) ||
+        !want_name_of(r, role_names, ROLE_COUNT, "role of a graph", &role) ||
         !want_named(r, named, 2) || !want(r, '{') || !end_line(r))
         return false;
     r->graph = module_add_graph(r->module, name, (GraphRole)role, (int32_t)named[0].value);

@@ -29,9 +29,15 @@ enum {
     ATTRS_BEFORE_OPERANDS = HAS_name | HAS_storage,
 };
 
-extern const char *const role_names[GRAPH_DEPLOY + 1];
-extern const char *const storage_kind_names[STORAGE_PHASE + 1];
-extern const char *const space_names[SPACE_OUTPUT + 1];
+enum {
+    ROLE_COUNT = GRAPH_DEPLOY + 1,
+    STORAGE_KIND_COUNT = STORAGE_PHASE + 1,
+    SPACE_COUNT = SPACE_OUTPUT + 1,
+};
+
+extern const char *const role_names[ROLE_COUNT];
+extern const char *const storage_kind_names[STORAGE_KIND_COUNT];
+extern const char *const space_names[SPACE_COUNT];
 
 /// Whether the op's `value` stands before its operands instead of in the braces.
 bool text_value_leads(Op op);

@@ -18,6 +18,7 @@ static const char whole[] =
     "storage parameter \"student.fc.weight\" : f32[10, 64]\n"
     "storage slot \"distill/student.fc.weight/v\" : f32[10, 64] phase=0 offset=2560\n"
     "storage state \"conv\" : f32[2, 16, 3, 3]{1:16} offset=64\n"
+    "storage phase \"folded\" : f32[16] phase=0\n"
     "\n"
     "graph \"init\" init {\n"
     "  %0 = normal {stream=1}                         : f32[10, 64]\n"
