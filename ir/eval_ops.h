@@ -92,10 +92,10 @@ int64_t walk_einsum(Walk *walk, const char *spec, const Type *a, const Type *b);
 // ---- integers
 // -------------------------------------------------------------------------------------
 
-int64_t int_wrap(int64_t i);                  // to 32 bits, two's complement
-int64_t int_floor_div(int64_t a, int64_t b);  // toward minus infinity; by 0: 0
-int64_t int_mod(int64_t a, int64_t b);        // a - b * int_floor_div(a, b)
-int64_t int_saturate(int64_t i, DType dtype); // the nearest value of dtype; bool: i != 0
-void int_range(DType dtype, int64_t *least, int64_t *most);
+int64_t i32_wrap(int64_t i);                   // to 32 bits, two's complement
+int64_t i32_floor_div(int64_t a, int64_t b);   // toward minus infinity; by 0: 0
+int64_t i32_mod(int64_t a, int64_t b);         // a - b * i32_floor_div(a, b)
+int64_t int_saturated(int64_t i, DType dtype); // the nearest value of dtype; bool: i != 0
+void int_limits(DType dtype, int64_t *least, int64_t *most);
 
 #endif

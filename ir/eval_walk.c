@@ -111,31 +111,31 @@ int64_t walk_einsum(Walk *walk, const char *spec, const Type *a, const Type *b) 
 // ---- integers
 // -------------------------------------------------------------------------------------
 
-int64_t int_wrap(int64_t i) {
+int64_t i32_wrap(int64_t i) {
     uint32_t bits = (uint32_t)(uint64_t)i;
     return bits <= INT32_MAX ? (int64_t)bits : (int64_t)bits - (INT64_C(1) << 32);
 }
 
-int64_t int_floor_div(int64_t a, int64_t b) {
+int64_t i32_floor_div(int64_t a, int64_t b) {
     if (b == 0)
         return 0;
     int64_t quotient = a / b;
     return quotient - (a % b != 0 && (a < 0) != (b < 0));
 }
 
-int64_t int_mod(int64_t a, int64_t b) {
-    return a - b * int_floor_div(a, b);
+int64_t i32_mod(int64_t a, int64_t b) {
+    return a - b * i32_floor_div(a, b);
 }
 
-void int_range(DType dtype, int64_t *least, int64_t *most) {
+void int_limits(DType dtype, int64_t *least, int64_t *most) {
     *least = dtype == DT_I32 ? INT32_MIN : 0;
     *most = dtype == DT_I32 ? INT32_MAX : dtype == DT_U8 ? UINT8_MAX : 1;
 }
 
-int64_t int_saturate(int64_t i, DType dtype) {
+int64_t int_saturated(int64_t i, DType dtype) {
     int64_t least, most;
     if (dtype == DT_BOOL)
         return i != 0;
-    int_range(dtype, &least, &most);
+    int_limits(dtype, &least, &most);
     return i < least ? least : i > most ? most : i;
 }
