@@ -171,6 +171,10 @@ static void tidy(Pipeline *p) {
 static void run_pipeline(Pipeline *p) {
     run(p, PASS_differentiate);
     tidy(p);
+    run(p, PASS_fold_frozen);
+    tidy(p);
+    run(p, PASS_bind_times);
+    tidy(p);
     run(p, PASS_split);
     run(p, PASS_cse);
     run(p, PASS_dce);
