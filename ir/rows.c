@@ -295,3 +295,29 @@ bool rows_of(Arena *arena, const Graph *graph, Node *const *node, uint32_t node_
     }
     return true;
 }
+
+// ---- in place ------------------------------------------------------------------------------------------
+
+// Taints what is computed from x; all of that must be elementwise and of x's shape. With reductions in
+// the kernel the shape must be that of the rows too, whose values are stored together at their end.
+bool kernel_keeps_step(Arena *arena, const Graph *graph, Node *const *node, uint32_t node_count,
+                       const uint8_t *x, const Type *type) {
+    uint8_t *taint = arena_array(arena, uint8_t, graph->nodes.count);
+    int64_t rows[MAX_RANK], extent[MAX_RANK];
+    memcpy(taint, x, graph->nodes.count);
+    for (uint32_t i = 0; i < node_count; i++) {
+        const Node *here = node[i];
+        uint32_t rank = long_axes(&here->type, rows);
+        if (node_sums(here) && (long_axes(type, extent) != rank ||
+                                memcmp(rows, extent, rank * sizeof *rows) != 0))
+            return false;
+        bool tainted = false;
+        for (uint32_t k = 0; k < here->arity; k++)
+            tainted |= taint[here->operand[k]->id];
+        bool steps = op_has(here->op, MAPS) || op_has(here->op, EFFECT);
+        if (tainted && !(steps && type_same_shape(&here->type, type)))
+            return false;
+        taint[here->id] |= tainted;
+    }
+    return true;
+}

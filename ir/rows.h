@@ -33,4 +33,9 @@ bool rows_of(Arena *arena, const Graph *graph, Node *const *node, uint32_t node_
 /// A reduction or contraction: what a kernel with rows is made around.
 bool node_sums(const Node *node);
 
+/// Whether the kernel may store results over `x`, in place: of all nodes in `x` (by id: those that lie in
+/// one piece of memory, of one shape) it uses an element only for the same element of what it stores.
+bool kernel_keeps_step(Arena *arena, const Graph *graph, Node *const *node, uint32_t node_count,
+                       const uint8_t *x, const Type *type);
+
 #endif
