@@ -178,6 +178,8 @@ static void run_pipeline(Pipeline *p) {
     run(p, PASS_split);
     run(p, PASS_cse);
     run(p, PASS_dce);
+    run(p, PASS_fuse);
+    run(p, PASS_plan_memory);
 }
 
 void passes_run(Module *module, PassContext *ctx) {
