@@ -1,0 +1,101 @@
+// codegen/lower.c -- kernels of all graphs to loops, and their launches.
+#include "codegen/lower.h"
+
+#include <string.h>
+
+#include "ir/rows.h"
+#include "support/diag.h"
+#include "support/strbuf.h"
+
+// "reduce_max.exp.sum": what the kernel computes, for people who read loops or profiles.
+static const char *kernel_name(Arena *arena, const Kernel *kernel) {
+    enum { LONGEST = 48 };
+    StrBuf name = {.arena = arena};
+    for (uint32_t i = 0; i < kernel->node_count && name.length < LONGEST; i++) {
+        const Node *node = kernel->node[i];
+        bool telling = node_sums(node) || op_has(node->op, EFFECT) || op_has(node->op, RANDOM);
+        if (telling || i + 1 == kernel->node_count)
+            strbuf_printf(&name, "%s%s", name.length ? "_" : "", op_info[node->op].name);
+    }
+    return strbuf_text(&name);
+}
+
+static int64_t lower_loops(Lower *l) {
+    const Node *first = l->source->stored[0];
+    if (op_has(first->op, RANDOM))
+        return lower_draws(l);
+    if (op_has(first->op, SCATTERS))
+        return lower_scatter(l);
+    return lower_schedule(l);
+}
+
+// An OUT on the bytes of an IN is that array, in place.
+static void find_in_place(Lower *l) {
+    for (uint32_t out = 0; out < l->argument.count; out++) {
+        const Buffer *to = &l->argument.at[out];
+        LoopBuffer *buffer = &l->kernel->buffers.at[out];
+        for (uint32_t in = 0; buffer->role == BUFFER_OUT && in < l->argument.count; in++) {
+            const Buffer *from = &l->argument.at[in];
+            if (in != out && l->kernel->buffers.at[in].role == BUFFER_IN &&
+                from->space == to->space && from->index == to->index &&
+                from->offset_bytes == to->offset_bytes)
+                buffer->in_place = in + 1;
+        }
+    }
+}
+
+static Launch lower_kernel(LoopProgram *program, Arena *scratch, const Graph *graph,
+                           const Kernel *source) {
+    size_t count = graph->nodes.count;
+    uint8_t *member = arena_array(scratch, uint8_t, count);
+    for (uint32_t i = 0; i < source->node_count; i++)
+        member[source->node[i]->id] = 1;
+    Lower *l = arena_new(scratch, Lower);
+    l->arena = scratch;
+    l->graph = graph;
+    l->source = source;
+    l->member = member;
+    l->buffer_slot = arena_array(scratch, uint32_t, count);
+    l->memo = arena_array(scratch, Memo *, count);
+    l->kept = program->arena;
+    l->name = kernel_name(program->arena, source);
+    l->kernel = loop_kernel_new(program->arena, l->name);
+    l->scope[0] = (Scope){&l->kernel->body, NULL, ++l->serial};
+
+    int64_t iterations = lower_loops(l);
+    Launch launch = {.iterations = iterations, .source = source};
+    find_in_place(l);
+    const char *wrong = loop_kernel_verify(l->kernel, scratch);
+    if (wrong)
+        kdc_bug("kernel %u of `%s` (%s): %s", source->id, graph->name, l->kernel->name, wrong);
+    launch.argument_count = (uint32_t)l->argument.count;
+    Buffer *argument = arena_array(program->arena, Buffer, launch.argument_count);
+    memcpy(argument, l->argument.at, launch.argument_count * sizeof *argument);
+    launch.argument = argument;
+    for (uint32_t i = 0; i < source->node_count; i++) {
+        if (op_has(source->node[i]->op, CONTRACTS))
+            launch.flops += reduce_flops(source->node[i]);
+    }
+    launch.kernel = loop_program_add(program, l->kernel);
+    return launch;
+}
+
+LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOptions *options) {
+    LoopProgram *program = loop_program_new(arena);
+    Arena scratch = {0};
+    (void)options;
+    for (size_t i = 0; i < module->graphs.count; i++) {
+        const Graph *graph = module->graphs.at[i];
+        LoopGraph *loops = arena_new(arena, LoopGraph);
+        loops->graph = graph;
+        loops->name = graph->name;
+        for (size_t k = 0; k < graph->kernels.count; k++) {
+            vec_push(arena, &loops->launches,
+                     lower_kernel(program, &scratch, graph, graph->kernels.at[k]));
+            arena_reset(&scratch);
+        }
+        vec_push(arena, &program->graphs, loops);
+    }
+    arena_release(&scratch);
+    return program;
+}
