@@ -630,8 +630,19 @@ static bool infer_conv2d_input(Infer *in) {
 }
 
 static bool infer_conv2d_weight(Infer *in) {
-    return set_shape(in, in->x[0]->dtype, in->attrs->shape.at, in->attrs->shape.count) &&
-           fits_dy(in, in->x[0], in->y, in->x[1]);
+    const Attrs *attrs = in->attrs;
+    if (!set_shape(in, in->x[0]->dtype, attrs->shape.at, attrs->shape.count) ||
+        !fits_dy(in, in->x[0], in->y, in->x[1]))
+        return false;
+    if (!attrs->parts)
+        return true;
+    if (attrs->parts < 0 || attrs->parts > in->x[0]->dim[0])
+        return refuse(in, "%" PRId64 " parts of a batch of %" PRId64, attrs->parts,
+                      in->x[0]->dim[0]);
+    int64_t dim[5] = {attrs->parts};
+    for (int i = 0; i < 4; i++)
+        dim[i + 1] = in->y->dim[i];
+    return set_shape(in, in->x[0]->dtype, dim, 5) && sound_extents(in);
 }
 
 // ---- gradients, effects

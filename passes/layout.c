@@ -78,7 +78,7 @@ static Layout choose(const Node *node, Layout want[2], bool *wants) {
         want[1] = (Layout){BLOCK, 1};
         break;
     case OP_conv2d_weight:
-        result = blocks_on(node, 0, groups);
+        result = blocks_on(node, node->attrs->parts ? 1 : 0, groups); // the filters
         want[0] = blocks_on(node->operand[0], 1, groups);
         want[1] = (Layout){BLOCK, 1};
         break;

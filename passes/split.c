@@ -18,6 +18,7 @@ enum {
     MANY = 4096,        // results of a first stage beyond which the second would be long itself
     LEAST_LENGTH = 64,  // elements per result of a first stage: below, starting it costs more
     LEAST_COUNT = 8192, // elements of a reduction that is worth two kernels
+    WANTED_TILES = 16,  // tasks of a weight gradient
 };
 
 /// Splits an axis of n elements, each with `rest` behind it, into groups * (n / groups): the
@@ -117,6 +118,30 @@ static Node *variance_as_sums(Graph *graph, Node *y) {
     return ir_reshape(graph, mean_square, y->type.dim, y->type.rank);
 }
 
+/// The weight gradient sums over the whole batch for each of few weights; where they are too few to share
+/// out, ranges of the batch are summed apart. Its tasks are tiles of 16 to 64 filters by 16 channels.
+static Node *weight_in_parts(Graph *graph, Node *y) {
+    const Attrs *attrs = y->attrs;
+    if (attrs->parts)
+        return NULL;
+    int64_t filters = y->type.dim[0], channels = y->type.dim[1];
+    int64_t batch = y->operand[0]->type.dim[0];
+    int64_t blocks = filters % 64 == 0 ? filters / 64 : filters % 32 == 0 ? filters / 32 : filters / 16;
+    blocks *= (channels + 15) / 16;
+    bool is_small = type_count(&y->operand[1]->type) * channels < LEAST_COUNT;
+    if (blocks == 0 || blocks >= WANTED_TILES || batch == 1 || is_small)
+        return NULL;
+    int64_t parts = (WANTED_TILES + blocks - 1) / blocks;
+    if (parts > batch)
+        parts = batch;
+    int64_t part_images = (batch + parts - 1) / parts;
+    Attrs apart = *attrs;
+    apart.parts = (batch + part_images - 1) / part_images; // none of them empty
+    Node *sums = graph_append(graph, OP_conv2d_weight, y->operand, 2, &apart, y->origin);
+    int64_t first = 0;
+    return ir_reduce(graph, OP_sum, sums, &first, 1, false);
+}
+
 /// Gives long reductions with few results two stages.
 /// Requires: topological order.  Keeps: order.  A stage it made is not split again.
 bool pass_split(Graph *graph, PassContext *ctx) {
@@ -128,6 +153,8 @@ bool pass_split(Graph *graph, PassContext *ctx) {
             better = two_stages(graph, y->op, y->operand[0], y->attrs->axes, y);
         else if (y->op == OP_variance)
             better = variance_as_sums(graph, y);
+        else if (y->op == OP_conv2d_weight)
+            better = weight_in_parts(graph, y);
         rewrite_place(&rw, y, better ? better : y);
     }
     return rewrite_end(&rw);
