@@ -128,7 +128,7 @@ typedef struct Flag {
 
 static const Flag flags[] = {
     {"data", "DIR", flag_data, "where the data is (NAME=DIR: of that data set)"},
-    {"out", "DIR", flag_out, "where checkpoints, metrics and weights go (default runs/NAME)"},
+    {"out", "DIR", flag_out, "where checkpoints, metrics and weights go"},
     {"epochs", "N", flag_epochs, "epochs of every phase"},
     {"only", "PHASE", flag_only, "run this phase alone"},
     {"resume", NULL, flag_resume, "go on from the newest checkpoint"},
@@ -270,7 +270,7 @@ void kdrt_options_help(const Manifest *manifest, const char *program, Text *text
         kdrt_text_add(text, "\noptions of %s:\n", manifest->name);
     for (int64_t i = 0; i < manifest->option_count; i++) {
         const OptionSpec *option = &manifest->option[i];
-        help_line(text, option->name, "X", option->text);
+        help_line(text, option->name, option->integer ? "N" : "X", option->text);
         kdrt_text_add(text, "%s(default %.9g)\n", *option->text ? " " : "", option->value);
     }
     kdrt_text_add(text, "\noptions of every program:\n");
@@ -278,6 +278,8 @@ void kdrt_options_help(const Manifest *manifest, const char *program, Text *text
         if (find_option(manifest, flags[i].name, strlen(flags[i].name)) >= 0)
             continue;
         help_line(text, flags[i].name, flags[i].value, flags[i].text);
+        if (!strcmp(flags[i].name, "out"))
+            kdrt_text_add(text, " (default runs/%s)", manifest->name);
         kdrt_text_add(text, "\n");
     }
     kdrt_text_add(text, "\nphases:");
