@@ -298,17 +298,17 @@ static int64_t clamp_bound(Wide value) {
                                    : (int64_t)value;
 }
 
-static int64_t floor_div(int64_t a, int64_t b) {
+int64_t int_floor_div(int64_t a, int64_t b) {
     return a / b - (a % b != 0 && (a < 0) != (b < 0));
 }
 
-static Interval interval_scale(Interval a, int64_t factor) {
+Interval interval_scale(Interval a, int64_t factor) {
     int64_t x = clamp_bound((Wide)a.lo * factor);
     int64_t y = clamp_bound((Wide)a.hi * factor);
     return factor < 0 ? (Interval){y, x} : (Interval){x, y};
 }
 
-static Interval interval_add(Interval a, Interval b) {
+Interval interval_add(Interval a, Interval b) {
     Interval sum = {clamp_bound((Wide)a.lo + b.lo), clamp_bound((Wide)a.hi + b.hi)};
     if (a.lo == INTERVAL_MIN || b.lo == INTERVAL_MIN)
         sum.lo = INTERVAL_MIN;
@@ -317,19 +317,19 @@ static Interval interval_add(Interval a, Interval b) {
     return sum;
 }
 
-static Interval interval_join(Interval a, Interval b) {
+Interval interval_join(Interval a, Interval b) {
     return (Interval){a.lo < b.lo ? a.lo : b.lo, a.hi > b.hi ? a.hi : b.hi};
 }
 
-static Interval interval_quotient(Interval a, int64_t divisor) {
-    return (Interval){a.lo == INTERVAL_MIN ? a.lo : floor_div(a.lo, divisor),
-                      a.hi == INTERVAL_MAX ? a.hi : floor_div(a.hi, divisor)};
+Interval interval_quotient(Interval a, int64_t divisor) {
+    return (Interval){a.lo == INTERVAL_MIN ? a.lo : int_floor_div(a.lo, divisor),
+                      a.hi == INTERVAL_MAX ? a.hi : int_floor_div(a.hi, divisor)};
 }
 
-static Interval interval_remainder(Interval a, int64_t divisor) {
+Interval interval_remainder(Interval a, int64_t divisor) {
     if (a.lo != INTERVAL_MIN && a.hi != INTERVAL_MAX &&
-        floor_div(a.lo, divisor) == floor_div(a.hi, divisor)) {
-        int64_t base = floor_div(a.lo, divisor) * divisor;
+        int_floor_div(a.lo, divisor) == int_floor_div(a.hi, divisor)) {
+        int64_t base = int_floor_div(a.lo, divisor) * divisor;
         return (Interval){a.lo - base, a.hi - base};
     }
     return (Interval){0, divisor - 1};
@@ -435,7 +435,7 @@ static void affine_split(const Affine *sum, int64_t divisor, Affine *quotient, A
         part->atom[part->count] = sum->atom[i];
         part->factor[part->count++] = part == quotient ? sum->factor[i] / divisor : sum->factor[i];
     }
-    quotient->constant = floor_div(sum->constant, divisor);
+    quotient->constant = int_floor_div(sum->constant, divisor);
     rest->constant = sum->constant - quotient->constant * divisor;
 }
 
@@ -448,8 +448,8 @@ static LoopExpr *fold_division(LoopKernel *kernel, ScalarOp op, LoopExpr *a, int
     affine_split(&sum, divisor, &quotient, &rest);
     Interval range = interval_of_affine(kernel, &rest);
     if (range.lo != INTERVAL_MIN && range.hi != INTERVAL_MAX &&
-        floor_div(range.lo, divisor) == floor_div(range.hi, divisor)) {
-        int64_t whole = floor_div(range.lo, divisor);
+        int_floor_div(range.lo, divisor) == int_floor_div(range.hi, divisor)) {
+        int64_t whole = int_floor_div(range.lo, divisor);
         quotient.constant += whole;
         rest.constant -= whole * divisor;
         return affine_expr(kernel, op == X_mod ? &rest : &quotient);

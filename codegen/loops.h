@@ -260,6 +260,12 @@ typedef struct Interval {
 #define INTERVAL_MAX ((int64_t)1 << 62)
 
 Interval x_interval(const LoopKernel *kernel, const LoopExpr *expr);
+Interval interval_add(Interval a, Interval b);
+Interval interval_scale(Interval a, int64_t factor);
+Interval interval_join(Interval a, Interval b);
+Interval interval_quotient(Interval a, int64_t divisor);  // divisor > 0
+Interval interval_remainder(Interval a, int64_t divisor); // divisor > 0
+int64_t int_floor_div(int64_t a, int64_t b);
 bool x_is_int(const LoopExpr *expr, int64_t *value); // a constant of type S_INDEX
 bool x_equal(const LoopExpr *a, const LoopExpr *b);  // the same tree
 
