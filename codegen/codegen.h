@@ -1,10 +1,11 @@
 /// Code generation: a planned module in; loops, LLVM IR, an object file or running code out.
 ///
-///   lower.c (one rule per op) ─► LoopProgram ─► emit_llvm.c ─► object bytes ─┬─► link.c: a binary
-///                                                                           └─► jit.c: this process
+///   lower.c (one rule per op) ─► LoopProgram ─► emit_*.c ─► object bytes ─┬─► link.c: a binary
+///                                                                           └─► jit.c: this
+///                                                                           process
 ///
-/// JIT and native share the object bytes: the JIT adds the object that the linker would get. Only
-/// emit_llvm.c speaks LLVM, only jit.c ORC. Who decided what is computed together and where values
+/// JIT and native share the object bytes: the JIT adds the objects that the linker would get. Only
+/// emit_*.c speak LLVM, only jit.c ORC. Who decided what is computed together and where values
 /// lie (Graph.kernels, Graph.buffer) is not known here.
 #ifndef KDC_CODEGEN_CODEGEN_H
 #define KDC_CODEGEN_CODEGEN_H
@@ -16,7 +17,7 @@
 typedef struct CodegenOptions {
     int level;              // -O0 ... -O3
     const char *target_cpu; // "native", "x86-64-v3", ...; NULL: native
-    bool strip_flags;       // tests: emit without noalias, nsw and the like; must give the same bits
+    bool strip_flags; // tests: emit without noalias, nsw and the like; must give the same bits
 } CodegenOptions;
 
 /// Lowers every kernel of every graph. Requires `fuse` and `plan_memory`.
@@ -26,28 +27,47 @@ LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOpti
 char *codegen_manifest(Arena *arena, const Program *program, const LoopProgram *loops);
 
 typedef struct ObjectBytes {
-    char *bytes; // malloc'ed; free with object_free()
+    char *bytes; // malloc'ed
     size_t size;
 } ObjectBytes;
 
-/// One relocatable object that defines `kdrt_program`. With `program` NULL (tests, REPL) the manifest is
-/// empty and only the graph table is of use. LLVM's failures end in kdc_bug() with the kernel's name.
-ObjectBytes codegen_object(const LoopProgram *loops, const Module *module, const Program *program,
-                           const CodegenOptions *options);
-void object_free(ObjectBytes *object);
-/// Text of LLVM IR, or assembly, for --emit=llvm and --emit=asm; malloc'ed.
+/// The relocatable objects of one program: the first defines `kdrt_program`, the others its
+/// kernels. Kernels are dealt out by their size alone, so equal programs give equal bytes on any
+/// machine.
+typedef struct Objects {
+    ObjectBytes *at; // malloc'ed
+    size_t count;
+} Objects;
+
+/// Compiles in parallel. With `program` NULL (tests, REPL) the manifest is empty and only the graph
+/// table is of use; `module` may be NULL too (its real type is then f32). LLVM's failures end in
+/// kdc_bug().
+Objects codegen_objects(const LoopProgram *loops, const Module *module, const Program *program,
+                        const CodegenOptions *options);
+void objects_free(Objects *objects);
+/// Text of LLVM IR (after the passes), or assembly, for --emit=llvm and --emit=asm; malloc'ed.
 char *codegen_llvm_text(const LoopProgram *loops, const Module *module, const Program *program,
                         const CodegenOptions *options, bool assembly);
+/// Whether LLVM has this processor; "native" is one.
+bool codegen_target_known(const char *cpu);
 
-/// Adds the object to this process and returns its kdrt_program; NULL with a message on failure.
+/// Running code. Each program that is added lives in a name space of its own and finds nothing but
+/// the entries of runtime/abi.def.
 typedef struct Jit Jit;
-Jit *jit_new(const char **message);
-const KdrtProgram *jit_add_object(Jit *jit, const ObjectBytes *object, const char **message);
+Jit *jit_new(Arena *arena, const char **message);
+/// Adds the objects to this process and returns their kdrt_program; NULL with a message on failure.
+const KdrtProgram *jit_add(Jit *jit, const Objects *objects, const char **message);
+/// Gives the memory of a program back.
+void jit_drop(Jit *jit, const KdrtProgram *program);
 void jit_free(Jit *jit);
 
-/// Links object and libkdrt.a (found beside the running kdc) to an executable with the system's `cc` or
-/// ld.lld, by posix_spawn. Returns false with a message.
-bool link_executable(const ObjectBytes *object, const char *output, bool fully_static, Arena *arena,
+/// Links objects and libkdrt.a to an executable with the system's C compiler, by posix_spawn.
+/// libkdrt.a is $KDC_RUNTIME, or lies beside the running kdc, or in ../lib/kdc. Returns false with
+/// a message.
+bool link_executable(const Objects *objects, const char *output, bool fully_static, Arena *arena,
                      const char **message);
+/// Joins the objects to one relocatable file, for --emit=obj.
+bool link_relocatable(const Objects *objects, const char *output, Arena *arena,
+                      const char **message);
 
 #endif

@@ -1,0 +1,234 @@
+// codegen/emit_program.c -- graph functions, their table and the manifest: what a program is to
+// kdrt.
+//
+// A graph function opens one parallel region. In it each thread walks through the launches with its
+// share [tid * n / threads, (tid + 1) * n / threads) of the n iterations of each, a barrier behind
+// each launch but the last.
+#include "codegen/emit.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "support/diag.h"
+
+typedef struct ProgramEmitter {
+    Emitter *em;
+    const LoopProgram *loops;
+    ScalarType real;
+    const char *cpu, *features;
+    // of the worker at work
+    LLVMValueRef frame, thread, threads, scratch;
+} ProgramEmitter;
+
+static LLVMTypeRef pointer_type(const Emitter *em) {
+    return LLVMPointerTypeInContext(em->context, 0);
+}
+
+static LLVMTypeRef i64_type(const Emitter *em) {
+    return LLVMInt64TypeInContext(em->context);
+}
+
+static LLVMValueRef bytes_after(Emitter *em, LLVMValueRef pointer, int64_t bytes) {
+    LLVMValueRef offset = emit_int(em, bytes);
+    return LLVMBuildGEP2(em->builder, LLVMInt8TypeInContext(em->context), pointer, &offset, 1, "");
+}
+
+static LLVMValueRef frame_field(ProgramEmitter *p, LLVMTypeRef type, size_t offset) {
+    LLVMValueRef pointer = bytes_after(p->em, p->frame, (int64_t)offset);
+    return LLVMBuildLoad2(p->em->builder, type, pointer, "");
+}
+
+static LLVMValueRef argument_pointer(ProgramEmitter *p, const Buffer *buffer) {
+    Emitter *em = p->em;
+    LLVMTypeRef pointer = pointer_type(em);
+    size_t field = 0;
+    int64_t offset = buffer->offset_bytes;
+    switch (buffer->space) {
+    case SPACE_STORAGE:
+        field = offsetof(KdrtFrame, storage);
+        break;
+    case SPACE_PHASE:
+        field = offsetof(KdrtFrame, phase);
+        break;
+    case SPACE_STEP:
+        field = offsetof(KdrtFrame, step);
+        break;
+    case SPACE_OUTPUT:
+        field = offsetof(KdrtFrame, output);
+        break;
+    case SPACE_SCALAR:
+        field = offsetof(KdrtFrame, scalar);
+        offset = (int64_t)(buffer->index * scalar_size_bytes(p->real));
+        break;
+    case SPACE_INPUT: {
+        LLVMValueRef table = frame_field(p, pointer, offsetof(KdrtFrame, input));
+        table = bytes_after(em, table, (int64_t)(buffer->index * sizeof(void *)));
+        return LLVMBuildLoad2(em->builder, pointer, table, "");
+    }
+    case SPACE_NONE:
+        kdc_bug("a launch with an argument that is nowhere");
+    }
+    return bytes_after(em, frame_field(p, pointer, field), offset);
+}
+
+/// tid * iterations / threads
+static LLVMValueRef share(ProgramEmitter *p, LLVMValueRef thread, int64_t iterations) {
+    LLVMBuilderRef builder = p->em->builder;
+    LLVMValueRef product = LLVMBuildMul(builder, thread, emit_int(p->em, iterations), "");
+    return LLVMBuildUDiv(builder, product, p->threads, "");
+}
+
+static LLVMValueRef declare_kernel(ProgramEmitter *p, uint32_t index) {
+    Emitter *em = p->em;
+    const LoopKernel *kernel = p->loops->kernels.at[index];
+    const char *symbol = emit_kernel_symbol(em->arena, kernel, index);
+    LLVMValueRef function = LLVMGetNamedFunction(em->module, symbol);
+    if (!function)
+        function = LLVMAddFunction(em->module, symbol, emit_kernel_type(em, kernel));
+    LLVMSetVisibility(function, LLVMHiddenVisibility);
+    return function;
+}
+
+static void check_launch(const LoopProgram *loops, const Launch *launch) {
+    const LoopKernel *kernel = loops->kernels.at[launch->kernel];
+    uint32_t wanted = 0;
+    for (size_t i = 0; i < kernel->buffers.count; i++)
+        wanted += kernel->buffers.at[i].role != BUFFER_SCRATCH;
+    if (wanted != launch->argument_count || kernel->extent_count != launch->extent_count)
+        kdc_bug("kernel %s is launched with %u buffers and %u extents instead of %u and %u",
+                kernel->name, launch->argument_count, launch->extent_count, wanted,
+                kernel->extent_count);
+}
+
+static void emit_kernel_call(ProgramEmitter *p, const Launch *launch, LLVMValueRef lo,
+                             LLVMValueRef hi) {
+    Emitter *em = p->em;
+    LLVMValueRef *argument =
+        arena_array(em->arena, LLVMValueRef, launch->argument_count + launch->extent_count + 5);
+    unsigned count = 0;
+    argument[count++] = p->frame;
+    for (uint32_t i = 0; i < launch->argument_count; i++)
+        argument[count++] = argument_pointer(p, &launch->argument[i]);
+    for (uint32_t i = 0; i < launch->extent_count; i++)
+        argument[count++] = emit_int(em, launch->extent[i]);
+    argument[count++] = lo;
+    argument[count++] = hi;
+    argument[count++] = p->thread;
+    argument[count++] = p->scratch;
+    LLVMTypeRef type = emit_kernel_type(em, p->loops->kernels.at[launch->kernel]);
+    LLVMBuildCall2(em->builder, type, declare_kernel(p, launch->kernel), argument, count, "");
+}
+
+static void emit_launch(ProgramEmitter *p, const Launch *launch) {
+    Emitter *em = p->em;
+    check_launch(p->loops, launch);
+    LLVMValueRef lo, hi, mine;
+    if (launch->iterations == 1) {
+        lo = emit_int(em, 0);
+        hi = emit_int(em, 1);
+        mine = LLVMBuildICmp(em->builder, LLVMIntEQ, p->thread, lo, "");
+    } else {
+        LLVMValueRef next = LLVMBuildAdd(em->builder, p->thread, emit_int(em, 1), "");
+        lo = share(p, p->thread, launch->iterations);
+        hi = share(p, next, launch->iterations);
+        mine = LLVMBuildICmp(em->builder, LLVMIntULT, lo, hi, "");
+    }
+    LLVMBasicBlockRef call = emit_block(em, "call"), next = emit_block(em, "next");
+    LLVMBuildCondBr(em->builder, mine, call, next);
+    LLVMPositionBuilderAtEnd(em->builder, call);
+    emit_kernel_call(p, launch, lo, hi);
+    LLVMBuildBr(em->builder, next);
+    LLVMPositionBuilderAtEnd(em->builder, next);
+}
+
+static LLVMValueRef call_entry(Emitter *em, const char *name, LLVMValueRef *argument,
+                               unsigned count) {
+    LLVMTypeRef type;
+    LLVMValueRef entry = emit_entry(em, name, &type);
+    return LLVMBuildCall2(em->builder, type, entry, argument, count, "");
+}
+
+static LLVMValueRef new_function(ProgramEmitter *p, const char *name, LLVMLinkage linkage) {
+    Emitter *em = p->em;
+    LLVMTypeRef pointer = pointer_type(em);
+    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(em->context), &pointer, 1, false);
+    LLVMValueRef function = LLVMAddFunction(em->module, name, type);
+    LLVMSetLinkage(function, linkage);
+    emit_function_attributes(em, function, p->cpu, p->features);
+    em->function = function;
+    LLVMPositionBuilderAtEnd(em->builder, emit_block(em, "entry"));
+    return function;
+}
+
+static LLVMValueRef emit_worker(ProgramEmitter *p, const LoopGraph *graph, size_t index) {
+    Emitter *em = p->em;
+    LLVMValueRef worker =
+        new_function(p, arena_printf(em->arena, "worker_%zu", index), LLVMInternalLinkage);
+    p->frame = LLVMGetParam(worker, 0);
+    LLVMValueRef thread = call_entry(em, "omp_get_thread_num", NULL, 0);
+    LLVMValueRef threads = call_entry(em, "omp_get_num_threads", NULL, 0);
+    p->thread = LLVMBuildZExt(em->builder, thread, i64_type(em), "");
+    p->threads = LLVMBuildZExt(em->builder, threads, i64_type(em), "");
+    LLVMValueRef scratch = frame_field(p, pointer_type(em), offsetof(KdrtFrame, thread));
+    LLVMValueRef offset =
+        LLVMBuildMul(em->builder, p->thread, emit_int(em, p->loops->thread_bytes), "");
+    p->scratch =
+        LLVMBuildGEP2(em->builder, LLVMInt8TypeInContext(em->context), scratch, &offset, 1, "");
+    for (size_t i = 0; i < graph->launches.count; i++) {
+        emit_launch(p, &graph->launches.at[i]);
+        if (i + 1 < graph->launches.count)
+            call_entry(em, "GOMP_barrier", NULL, 0);
+    }
+    LLVMBuildRetVoid(em->builder);
+    return worker;
+}
+
+static LLVMValueRef emit_graph(ProgramEmitter *p, const LoopGraph *graph, size_t index) {
+    Emitter *em = p->em;
+    LLVMValueRef worker = emit_worker(p, graph, index);
+    LLVMValueRef function =
+        new_function(p, arena_printf(em->arena, "kdc_graph_%zu", index), LLVMExternalLinkage);
+    p->frame = LLVMGetParam(function, 0);
+    LLVMValueRef threads = frame_field(p, i64_type(em), offsetof(KdrtFrame, threads));
+    LLVMValueRef argument[4] = {worker, p->frame, threads, emit_int(em, 0)};
+    call_entry(em, "GOMP_parallel", argument, 4);
+    LLVMBuildRetVoid(em->builder);
+    return function;
+}
+
+static LLVMValueRef constant_global(Emitter *em, const char *name, LLVMValueRef value,
+                                    LLVMLinkage linkage) {
+    LLVMValueRef global = LLVMAddGlobal(em->module, LLVMTypeOf(value), name);
+    LLVMSetInitializer(global, value);
+    LLVMSetGlobalConstant(global, true);
+    LLVMSetLinkage(global, linkage);
+    return global;
+}
+
+/// struct KdrtProgram
+static void emit_table(ProgramEmitter *p, const char *manifest, LLVMValueRef *graph) {
+    Emitter *em = p->em;
+    size_t length = strlen(manifest), count = p->loops->graphs.count;
+    LLVMValueRef text = LLVMConstStringInContext2(em->context, manifest, length, false);
+    LLVMValueRef table = LLVMConstArray2(pointer_type(em), graph, count);
+    LLVMValueRef member[] = {
+        emit_int(em, KDRT_ABI),        constant_global(em, "manifest", text, LLVMInternalLinkage),
+        emit_int(em, (int64_t)length), constant_global(em, "graphs", table, LLVMInternalLinkage),
+        emit_int(em, (int64_t)count),
+    };
+    LLVMValueRef program = LLVMConstStructInContext(em->context, member, 5, false);
+    constant_global(em, "kdrt_program", program, LLVMExternalLinkage);
+}
+
+void emit_program(Emitter *em, const LoopProgram *loops, const Module *module, const char *manifest,
+                  const char *cpu, const char *features) {
+    ProgramEmitter p = {.em = em, .loops = loops, .cpu = cpu, .features = features};
+    p.real = module ? scalar_type_of(module->real) : S_F32;
+    LLVMValueRef *graph = arena_array(em->arena, LLVMValueRef, loops->graphs.count + 1);
+    for (size_t i = 0; i < loops->graphs.count; i++) {
+        const LoopGraph *at = loops->graphs.at[i];
+        graph[i] =
+            at && at->launches.count ? emit_graph(&p, at, i) : LLVMConstNull(pointer_type(em));
+    }
+    emit_table(&p, manifest, graph);
+}
