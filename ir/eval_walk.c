@@ -49,7 +49,7 @@ void strides_in(const Type *x, const Type *y, int64_t stride[MAX_RANK]) {
 }
 
 int64_t walk_reduction(Walk *walk, const Type *x, Ints axes) {
-    int64_t own[MAX_RANK], dim[MAX_RANK], stride[MAX_RANK], count = 1;
+    int64_t own[MAX_RANK] = {0}, dim[MAX_RANK] = {0}, stride[MAX_RANK] = {0}, count = 1;
     int kept = 0;
     unsigned reduced = 0;
     strides_of(x, own);

@@ -305,9 +305,10 @@ static bool infer_transpose(Infer *in) {
     for (uint32_t i = 0; i < perm.count; i++) {
         if (!axis_in(in, perm.at[i], x->rank))
             return false;
-        if (seen & 1u << perm.at[i])
+        unsigned bit = 1u << (unsigned)perm.at[i];
+        if (seen & bit)
             return refuse(in, "axis %" PRId64 " stands twice in the permutation", perm.at[i]);
-        seen |= 1u << perm.at[i];
+        seen |= bit;
         in->y->dim[i] = x->dim[perm.at[i]];
     }
     return true;

@@ -98,6 +98,7 @@ typedef struct Ints {
 
 // The attribute kinds of attrs.def as C types.
 typedef int64_t AttrInt;
+typedef int64_t AttrCount;
 typedef Ints AttrInts;
 typedef double AttrReal;
 typedef const char *AttrText;
@@ -126,6 +127,7 @@ typedef struct Attrs {
 
 typedef enum AttrKind {
     KIND_Int,
+    KIND_Count,
     KIND_Ints,
     KIND_Real,
     KIND_Text,

@@ -46,12 +46,22 @@ static bool equal_Int(AttrInt a, AttrInt b) {
     return a == b;
 }
 
+static bool equal_Count(AttrCount a, AttrCount b) {
+    return a == b;
+}
+
 static bool equal_Ints(AttrInts a, AttrInts b) {
     return a.count == b.count && (!a.count || memcmp(a.at, b.at, a.count * sizeof *a.at) == 0);
 }
 
+static uint64_t bits_of(double value) {
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
 static bool equal_Real(AttrReal a, AttrReal b) {
-    return memcmp(&a, &b, sizeof a) == 0; // 0 and -0 differ, a NaN is itself
+    return bits_of(a) == bits_of(b); // 0 and -0 differ, a NaN is itself
 }
 
 static bool equal_Text(AttrText a, AttrText b) {
@@ -83,6 +93,10 @@ static uint64_t hash_Int(uint64_t hash, AttrInt value) {
     return hash_mix(hash, (uint64_t)value);
 }
 
+static uint64_t hash_Count(uint64_t hash, AttrCount value) {
+    return hash_mix(hash, (uint64_t)value);
+}
+
 static uint64_t hash_Ints(uint64_t hash, AttrInts value) {
     hash = hash_mix(hash, value.count);
     for (uint32_t i = 0; i < value.count; i++)
@@ -91,9 +105,7 @@ static uint64_t hash_Ints(uint64_t hash, AttrInts value) {
 }
 
 static uint64_t hash_Real(uint64_t hash, AttrReal value) {
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return hash_mix(hash, bits);
+    return hash_mix(hash, bits_of(value));
 }
 
 static uint64_t hash_Text(uint64_t hash, AttrText value) {
@@ -123,6 +135,11 @@ uint64_t attrs_hash(Op op, const Attrs *attrs) {
 // ---------------------------------------------------------------------------------------
 
 static AttrInt copy_Int(Arena *arena, AttrInt value) {
+    (void)arena;
+    return value;
+}
+
+static AttrCount copy_Count(Arena *arena, AttrCount value) {
     (void)arena;
     return value;
 }

@@ -67,6 +67,10 @@ static void print_Int(StrBuf *out, AttrInt value) {
     strbuf_printf(out, "=%" PRId64, value);
 }
 
+static void print_Count(StrBuf *out, AttrCount value) {
+    print_Int(out, value);
+}
+
 static void print_Ints(StrBuf *out, AttrInts value) {
     strbuf_puts(out, "=[");
     for (uint32_t i = 0; i < value.count; i++)
@@ -93,9 +97,10 @@ static void print_Dtype(StrBuf *out, AttrDtype value) {
     strbuf_printf(out, "=%s", dtype_name(value));
 }
 
-// Whether an attribute is left out: a flag that is not set.
+// Whether an attribute is left out: a flag that is not set, a count of 0.
 static bool left_out(AttrKind kind, const void *value) {
-    return kind == KIND_Flag && !*(const bool *)value;
+    return (kind == KIND_Flag && !*(const bool *)value) ||
+           (kind == KIND_Count && !*(const AttrCount *)value);
 }
 
 static void print_attrs(StrBuf *out, const Node *node) {

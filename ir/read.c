@@ -136,6 +136,7 @@ static bool want_name_of(Reader *r, const char *const *names, int count, const c
 // ---------------------------------------------------------------------------------------
 
 static bool want_int(Reader *r, int64_t *value) {
+    *value = 0;
     skip_blanks(r);
     bool negative = peek(r) == '-';
     if (negative)
@@ -240,8 +241,8 @@ static bool want_dtype(Reader *r, DType *dtype) {
 }
 
 static bool want_type(Reader *r, Type *type) {
-    Ints dim;
-    int64_t block, axis, count = 1;
+    Ints dim = {0};
+    int64_t block = 0, axis = 0, count = 1;
     *type = (Type){0};
     if (!want_dtype(r, &type->dtype) || !want_ints(r, &dim))
         return false;
@@ -294,6 +295,10 @@ static bool want_named(Reader *r, Named *named, int count) {
 
 static bool read_Int(Reader *r, AttrInt *value) {
     return want(r, '=') && want_int(r, value);
+}
+
+static bool read_Count(Reader *r, AttrCount *value) {
+    return read_Int(r, value);
 }
 
 static bool read_Ints(Reader *r, AttrInts *value) {
@@ -358,7 +363,7 @@ static bool read_attrs(Reader *r, Line *line) {
     for (int i = 0; i < ATTR_COUNT; i++) {
         unsigned bit = 1u << i;
         if ((op_info[line->op].attrs & ~line->set & bit) && !(bit & ATTRS_IN_TYPE) &&
-            attr_info[i].kind != KIND_Flag)
+            attr_info[i].kind != KIND_Flag && attr_info[i].kind != KIND_Count)
             return refuse(r, "%s needs `%s`", op_info[line->op].name, attr_info[i].name);
     }
     return true;
@@ -372,7 +377,7 @@ static bool read_leading(Reader *r, Line *line) {
             return false;
     }
     if (carried & HAS_storage) {
-        const char *name;
+        const char *name = NULL;
         if (!want_quoted(r, &name))
             return false;
         const Storage *storage = map_get(&r->storages, name);
@@ -390,7 +395,7 @@ static bool read_leading(Reader *r, Line *line) {
 
 // `%12`, the number as it is written, without leading zeros.
 static bool want_number(Reader *r, const char **number) {
-    int64_t value;
+    int64_t value = 0;
     if (!want(r, '%') || !want_int_in(r, 0, INT64_MAX, &value))
         return false;
     *number = arena_printf(r->arena, "%" PRId64, value);
@@ -398,7 +403,7 @@ static bool want_number(Reader *r, const char **number) {
 }
 
 static bool want_node(Reader *r, Node **node) {
-    const char *number;
+    const char *number = NULL;
     if (!want_number(r, &number))
         return false;
     *node = map_get(&r->nodes, number);
@@ -410,7 +415,7 @@ static bool read_operands(Reader *r, Line *line) {
     if (peek(r) != '%')
         return true;
     do {
-        Node *node;
+        Node *node = NULL;
         if (line->operands.count == MAX_OPERANDS)
             return refuse(r, "more than %d operands", (int)MAX_OPERANDS);
         if (!want_node(r, &node))
@@ -427,8 +432,10 @@ static bool read_result_type(Reader *r, Line *line) {
         return !carried || refuse(r, "%s needs its type", op_info[line->op].name);
     if (!want_type(r, &line->type))
         return false;
-    if (carried & HAS_shape)
-        line->attrs.shape = (Ints){line->type.rank, line->type.dim};
+    if (carried & HAS_shape) {
+        uint32_t parts_axis = line->attrs.parts > 0 && line->type.rank > 0; // not of the shape
+        line->attrs.shape = (Ints){line->type.rank - parts_axis, line->type.dim + parts_axis};
+    }
     if (carried & HAS_dtype)
         line->attrs.dtype = line->type.dtype;
     return true;
@@ -481,7 +488,7 @@ static bool read_node_list(Reader *r, Node ***list, uint32_t *count) {
     skip_blanks(r);
     if (peek(r) == '%') {
         do {
-            Node *node;
+            Node *node = NULL;
             if (!want_node(r, &node))
                 return false;
             vec_push(r->arena, &nodes, node);
@@ -512,7 +519,7 @@ typedef Vec(BufferLine) BufferLines;
 static bool read_buffer(Reader *r, BufferLines *lines) {
     Named named[] = {
         {"index", 0, UINT32_MAX, 0}, {"offset", 0, INT64_MAX, 0}, {"size", 0, INT64_MAX, 0}};
-    Node *node;
+    Node *node = NULL;
     int space = 0;
     if (!want_node(r, &node) || !want_name_of(r, space_names, SPACE_COUNT, "space", &space) ||
         !want_named(r, named, 3))
@@ -536,7 +543,7 @@ static void set_buffers(Reader *r, const BufferLines *lines) {
 static bool read_graph(Reader *r) {
     Named named[] = {{"phase", -1, INT32_MAX, -1}, {"step_bytes", 0, INT64_MAX, 0}};
     BufferLines buffers = {0};
-    const char *name;
+    const char *name = NULL;
     int role = 0;
     if (!want_quoted(r, &name) ||
         !want_name_of(r, role_names, ROLE_COUNT, "role of a graph", &role) ||
@@ -560,8 +567,8 @@ static bool read_graph(Reader *r) {
 
 static bool read_storage(Reader *r) {
     Named named[] = {{"phase", -1, INT32_MAX, -1}, {"offset", 0, INT64_MAX, 0}};
-    const char *name;
-    Type type;
+    const char *name = NULL;
+    Type type = {0};
     int kind = 0;
     if (!want_name_of(r, storage_kind_names, STORAGE_PHASE + 1, "kind of storage", &kind) ||
         !want_quoted(r, &name) || !want(r, ':') || !want_type(r, &type) || !want_named(r, named, 2))
@@ -576,7 +583,7 @@ static bool read_storage(Reader *r) {
 }
 
 static bool read_scalar(Reader *r) {
-    const char *name;
+    const char *name = NULL;
     if (!want_quoted(r, &name))
         return false;
     size_t before = r->module->scalars.count;
@@ -591,8 +598,8 @@ static bool read_header(Reader *r) {
                      {"storage_bytes", 0, INT64_MAX, 0},
                      {"phase_bytes", 0, INT64_MAX, 0},
                      {"step_bytes", 0, INT64_MAX, 0}};
-    const char *name;
-    DType real;
+    const char *name = NULL;
+    DType real = DT_F32;
     if (!want_quoted(r, &name) || !want_dtype(r, &real) || !want_named(r, named, 4))
         return false;
     if (!dtype_is_float(real))

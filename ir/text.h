@@ -16,9 +16,10 @@
 ///
 /// Numbers that are zero (phase: -1) are left out. `name`, `storage` (by its name) and the value of
 /// a constant stand before the operands; `shape` and `dtype` are the type's; the other attributes
-/// are in braces, in the order of attrs.def, flags by their name alone. `#` and `@` begin comments.
-/// A reader takes any distinct numbers for %N and wants a type only where an attribute depends on
-/// it, so a text can be cut down by hand; a node without `%N =` cannot be used.
+/// are in braces, in the order of attrs.def, flags by their name alone, counts only if
+/// they are not 0; with `parts` the shape is the type without its first axis. `#` and `@` begin
+/// comments. A reader takes any distinct numbers for %N and wants a type only where an attribute
+/// depends on it, so a text can be cut down by hand; a node without `%N =` cannot be used.
 #ifndef KDC_IR_TEXT_H
 #define KDC_IR_TEXT_H
 

@@ -495,38 +495,54 @@ static const ConvCase conv_cases[] = {
     {{1, 2, 7, 9}, {3, 2, 3, 2}, {1, 3, 4, 4}, {1, 2}, {0, 1, 1, 0}, {2, 3}, 1},
     {{1, 3, 1, 17}, {2, 3, 1, 5}, {1, 2, 1, 9}, {1, 2}, {0, 2, 0, 2}, {1, 1}, 1},
     {{1, 4, 2, 2}, {8, 1, 1, 1}, {1, 8, 2, 2}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 4},
+    {{5, 2, 3, 3}, {2, 2, 2, 2}, {5, 2, 2, 2}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 1},
 };
 
 static Shape shape4(const int64_t dim[4]) {
     return (Shape){4, {dim[0], dim[1], dim[2], dim[3]}};
 }
 
-static Node *conv_of(Build *b, const int64_t *first, const int64_t *second, const int64_t *shape) {
-    const ConvCase *c = &conv_cases[b->i];
+static Node *conv_of(Build *b, const int64_t *first, const int64_t *second, Attrs attrs) {
     Shape shape0 = shape4(first), shape1 = shape4(second);
     Node *x0 = real_of(b, &shape0);
     Node *x1 = real_of(b, &shape1);
-    return append(b, (Node *[]){x0, x1}, 2,
-                  (Attrs){.shape = ints(shape, 4),
-                          .stride = ints(c->stride, 2),
-                          .padding = ints(c->padding, 4),
-                          .dilation = ints(c->dilation, 2),
-                          .groups = c->groups});
+    return append(b, (Node *[]){x0, x1}, 2, attrs);
+}
+
+static Attrs conv_attrs(const ConvCase *c, const int64_t *shape) {
+    return (Attrs){.shape = ints(shape, 4),
+                   .stride = ints(c->stride, 2),
+                   .padding = ints(c->padding, 4),
+                   .dilation = ints(c->dilation, 2),
+                   .groups = c->groups};
 }
 
 static Node *family_conv2d(Build *b) {
     const ConvCase *c = &conv_cases[b->i];
-    return conv_of(b, c->x, c->weight, c->y);
+    return conv_of(b, c->x, c->weight, conv_attrs(c, c->y));
 }
 
 static Node *family_conv2d_input(Build *b) {
     const ConvCase *c = &conv_cases[b->i];
-    return conv_of(b, c->y, c->weight, c->x);
+    return conv_of(b, c->y, c->weight, conv_attrs(c, c->x));
 }
 
+// After the plain cases some in parts; 5 images in 3 parts are 2, 2 and 1, in 4 parts the last is
+// empty. Parts are made behind `differentiate`, so these have no gradient.
+static const struct {
+    size_t conv;
+    int64_t parts;
+} parts_cases[] = {{0, 1}, {1, 2}, {5, 2}, {COUNT(conv_cases) - 1, 3}, {COUNT(conv_cases) - 1, 4}};
+
 static Node *family_conv2d_weight(Build *b) {
-    const ConvCase *c = &conv_cases[b->i];
-    return conv_of(b, c->x, c->y, c->weight);
+    bool plain = b->i < COUNT(conv_cases);
+    const ConvCase *c = &conv_cases[plain ? b->i : parts_cases[b->i - COUNT(conv_cases)].conv];
+    Attrs attrs = conv_attrs(c, c->weight);
+    if (!plain) {
+        attrs.parts = parts_cases[b->i - COUNT(conv_cases)].parts;
+        b->out->differentiable = false;
+    }
+    return conv_of(b, c->x, c->y, attrs);
 }
 
 // ---- leaves, gradients, effects
@@ -700,7 +716,8 @@ static const CaseRule case_rules[OP_COUNT] = {
     [OP_einsum] = RULE(einsum, einsums, CASE_RANGE, -2, 2, true),
     [OP_conv2d] = RULE(conv2d, conv_cases, CASE_RANGE, -2, 2, true),
     [OP_conv2d_input] = RULE(conv2d_input, conv_cases, CASE_RANGE, -2, 2, true),
-    [OP_conv2d_weight] = RULE(conv2d_weight, conv_cases, CASE_RANGE, -2, 2, true),
+    [OP_conv2d_weight] = {family_conv2d_weight, COUNT(conv_cases) + COUNT(parts_cases), CASE_RANGE,
+                          -2, 2, true},
     [OP_grad] = RULE(grad, shapes, CASE_RANGE, -2, 2, true),
     [OP_write] = RULE(write, shapes, CASE_RANGE, -2, 2, false),
     [OP_report] = RULE(report, shapes, CASE_RANGE, -2, 2, false),
