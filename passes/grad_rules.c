@@ -613,8 +613,9 @@ static void grad_conv2d_input(GradContext *ctx, Node *y, Node *dy) {
         grad_accumulate(ctx, w, convolution(ctx, OP_conv2d_weight, y, dy, g, w));
 }
 
-/// y = conv2d_weight(x, g)
+/// y = conv2d_weight(x, g); `split` makes parts of it only after differentiation.
 static void grad_conv2d_weight(GradContext *ctx, Node *y, Node *dy) {
+    kdc_assert(!y->attrs->parts);
     Node *x = y->operand[0];
     Node *g = y->operand[1];
     if (grad_wanted(ctx, x))

@@ -176,8 +176,7 @@ static void run_pipeline(Pipeline *p) {
     run(p, PASS_bind_times);
     tidy(p);
     run(p, PASS_split);
-    run(p, PASS_cse);
-    run(p, PASS_dce);
+    tidy(p);
     run(p, PASS_fuse);
     run(p, PASS_plan_memory);
 }

@@ -48,8 +48,13 @@ void rewrite_place(Rewrite *rw, Node *node, Node *replacement) {
 }
 
 bool rewrite_end(Rewrite *rw) {
-    ir_at(rw->graph, NULL);
-    graph_set_nodes(rw->graph, rw->order.at, rw->order.count);
+    Graph *graph = rw->graph;
+    ir_at(graph, NULL);
+    graph_set_nodes(graph, rw->order.at, rw->order.count);
+    if (rw->changed) {
+        graph->kernels.count = 0;
+        graph->buffer = NULL;
+    }
     return rw->changed;
 }
 

@@ -30,7 +30,8 @@ Rewrite rewrite_begin(Graph *graph, Arena *scratch);
 /// The old node i, its operands redirected; new nodes take its origin.
 Node *rewrite_next(Rewrite *rw, size_t i);
 void rewrite_place(Rewrite *rw, Node *node, Node *replacement);
-/// Sets the new order and renumbers. Returns whether anything changed.
+/// Sets the new order and renumbers. Returns whether anything changed; kernels and buffers, if
+/// there were any, are then gone.
 bool rewrite_end(Rewrite *rw);
 
 /// Whether the graph holds `grad` nodes, so that the identity of nodes still has meaning.

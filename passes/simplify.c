@@ -689,15 +689,23 @@ static Node *apply_rules(Graph *graph, Node *y) {
     return y;
 }
 
-/// Replaces nodes by cheaper ones that equal them.
-/// Requires: topological order, no `grad` nodes (else it changes nothing).  Keeps: order.
-bool pass_simplify(Graph *graph, PassContext *ctx) {
-    if (graph_has_grad(graph))
-        return false;
-    Rewrite rw = rewrite_begin(graph, ctx->scratch);
+static bool sweep(Graph *graph, Arena *scratch) {
+    Rewrite rw = rewrite_begin(graph, scratch);
     for (size_t i = 0; i < rw.old_count; i++) {
         Node *y = rewrite_next(&rw, i);
         rewrite_place(&rw, y, op_has(y->op, EFFECT) ? y : apply_rules(graph, y));
     }
     return rewrite_end(&rw);
+}
+
+/// Replaces nodes by cheaper ones that equal them, until no rule applies; the bound on the sweeps
+/// only guards against two rules that undo each other. Requires: topological order, no `grad` nodes
+/// (else it changes nothing).  Keeps: order.
+bool pass_simplify(Graph *graph, PassContext *ctx) {
+    bool changed = false;
+    if (graph_has_grad(graph))
+        return false;
+    for (int i = 0; i < 64 && sweep(graph, ctx->scratch); i++)
+        changed = true;
+    return changed;
 }

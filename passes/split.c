@@ -40,9 +40,13 @@ static bool is_listed(Ints axes, int64_t axis) {
     return false;
 }
 
-/// Two stages for the reduction `op` of x over `axes` to the shape of `y`; NULL if it is not worth
-/// it.
-static Node *two_stages(Graph *graph, Op op, Node *x, Ints axes, const Node *y) {
+static Node *in_shape_of(Graph *graph, Node *x, const Type *type) {
+    return type_same_shape(&x->type, type) ? x : ir_reshape(graph, x, type->dim, type->rank);
+}
+
+/// Two stages for the reduction `op` of x over `axes` to the shape of `type`; NULL if it is not
+/// worth it.
+static Node *two_stages(Graph *graph, Op op, Node *x, Ints axes, const Type *type) {
     int64_t results = 1;
     int64_t length = type_count(&x->type);
     for (int i = 0; i < x->type.rank; i++)
@@ -93,7 +97,7 @@ static Node *two_stages(Graph *graph, Op op, Node *x, Ints axes, const Node *y) 
     }
     Node *first = ir_reduce(graph, op, source, early, early_count, true);
     Node *last = ir_reduce(graph, op, first, second, second_count, true);
-    return ir_reshape(graph, last, y->type.dim, y->type.rank);
+    return in_shape_of(graph, last, type);
 }
 
 /// variance = sum (x - sum x / n)^2 / (n - correction), as sums that can be split.
@@ -106,27 +110,29 @@ static Node *variance_as_sums(Graph *graph, Node *y) {
         n *= (double)x->type.dim[axes.at[i]];
         kept.dim[axes.at[i]] = 1;
     }
-    Node like = {.type = kept};
-    Node *sum = two_stages(graph, OP_sum, x, axes, &like);
+    Node *sum = two_stages(graph, OP_sum, x, axes, &kept);
     if (!sum)
         return NULL;
     Node *mean = ir_binary(graph, OP_div, sum, ir_const(graph, n, x->type.dtype));
     Node *away = ir_binary(graph, OP_sub, x, mean);
-    Node *squares = two_stages(graph, OP_sum, ir_binary(graph, OP_mul, away, away), axes, &like);
+    Node *squares = two_stages(graph, OP_sum, ir_binary(graph, OP_mul, away, away), axes, &kept);
     double count = n - (double)y->attrs->correction;
     Node *mean_square = ir_binary(graph, OP_div, squares, ir_const(graph, count, x->type.dtype));
-    return ir_reshape(graph, mean_square, y->type.dim, y->type.rank);
+    return in_shape_of(graph, mean_square, &y->type);
 }
 
-/// The weight gradient sums over the whole batch for each of few weights; where they are too few to share
-/// out, ranges of the batch are summed apart. Its tasks are tiles of 16 to 64 filters by 16 channels.
+/// The weight gradient sums over the whole batch for each of few weights; where they are too few to
+/// share out, ranges of the batch are summed apart. Its tasks are tiles of 16 to 64 filters by 16
+/// channels.
 static Node *weight_in_parts(Graph *graph, Node *y) {
     const Attrs *attrs = y->attrs;
     if (attrs->parts)
         return NULL;
     int64_t filters = y->type.dim[0], channels = y->type.dim[1];
     int64_t batch = y->operand[0]->type.dim[0];
-    int64_t blocks = filters % 64 == 0 ? filters / 64 : filters % 32 == 0 ? filters / 32 : filters / 16;
+    int64_t blocks = filters % 64 == 0   ? filters / 64
+                     : filters % 32 == 0 ? filters / 32
+                                         : filters / 16;
     blocks *= (channels + 15) / 16;
     bool is_small = type_count(&y->operand[1]->type) * channels < LEAST_COUNT;
     if (blocks == 0 || blocks >= WANTED_TILES || batch == 1 || is_small)
@@ -150,7 +156,7 @@ bool pass_split(Graph *graph, PassContext *ctx) {
         Node *y = rewrite_next(&rw, i);
         Node *better = NULL;
         if (y->op == OP_sum || y->op == OP_reduce_max || y->op == OP_reduce_min)
-            better = two_stages(graph, y->op, y->operand[0], y->attrs->axes, y);
+            better = two_stages(graph, y->op, y->operand[0], y->attrs->axes, &y->type);
         else if (y->op == OP_variance)
             better = variance_as_sums(graph, y);
         else if (y->op == OP_conv2d_weight)
