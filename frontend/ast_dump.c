@@ -90,9 +90,9 @@ static void dump_type(Dumper *d, const AstType *type) {
     close(d);
 }
 
-/// ` a (= name b) (: name type)`
-static void args(Dumper *d, const AstArg *list, size_t count) {
-    for (size_t i = 0; i < count; i++) {
+/// ` a (= name b) (: name type)`, from argument `first` on
+static void args(Dumper *d, const AstArg *list, size_t first, size_t count) {
+    for (size_t i = first; i < count; i++) {
         if (!list[i].name.text) {
             child(d, list[i].value);
             continue;
@@ -119,7 +119,7 @@ static void dump_call(Dumper *d, const AstExpr *expr) {
     if (expr->call.piped)
         child(d, expr->call.args[0].value);
     child(d, expr->call.callee);
-    args(d, expr->call.args + first, expr->call.count - first);
+    args(d, expr->call.args, first, expr->call.count);
     close(d);
     if (expr->call.as)
         close(d);
@@ -424,7 +424,7 @@ static void dump_fields(Dumper *d, const AstStmt *stmt) {
     case STMT_SETTING:
         open(d, "set");
         atom(d, stmt->setting.word.text);
-        args(d, stmt->setting.values, stmt->setting.count);
+        args(d, stmt->setting.values, 0, stmt->setting.count);
         block(d, stmt->setting.body);
         break;
     case STMT_LET:

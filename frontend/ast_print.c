@@ -361,9 +361,9 @@ static void put_type(Printer *p, const AstType *type) {
     put(p, "]");
 }
 
-static void put_args(Printer *p, const AstArg *args, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        if (i > 0)
+static void put_args(Printer *p, const AstArg *args, size_t first, size_t count) {
+    for (size_t i = first; i < count; i++) {
+        if (i > first)
             put_comma(p);
         if (args[i].name.text)
             put(p, args[i].name.text);
@@ -395,7 +395,7 @@ static void put_call(Printer *p, const AstExpr *expr) {
     if (!expr->call.piped || expr->call.count > 1 || plain_call) {
         put(p, "(");
         put_open(p);
-        put_args(p, expr->call.args + first, expr->call.count - first);
+        put_args(p, expr->call.args, first, expr->call.count);
         put_close(p);
         put(p, ")");
     }
@@ -737,7 +737,7 @@ static void put_setting(Printer *p, const AstStmt *stmt, bool in_line) {
     if (stmt->setting.count > 0)
         put(p, " ");
     put_open(p);
-    put_args(p, stmt->setting.values, stmt->setting.count);
+    put_args(p, stmt->setting.values, 0, stmt->setting.count);
     put_close(p);
     put_block(p, stmt->setting.body, in_line);
 }

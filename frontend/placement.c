@@ -9,6 +9,8 @@
 
 #include "frontend/ast.h"
 
+enum { ERRORS_MAX = 1000 };
+
 #define STMT(kind) (UINT64_C(1) << STMT_##kind)
 
 #define DECLARATIONS                                                                               \
@@ -334,6 +336,10 @@ void ast_check_placement(AstBlock *block, AstPlace place, DiagSink *diags) {
         AstStmt *stmt = block->stmts[i];
         if (stmt->kind == STMT_ERROR)
             continue;
+        if (diags->error_count >= ERRORS_MAX) { // nobody reads on; messages cost memory
+            stmt->kind = STMT_ERROR;
+            continue;
+        }
         bool misread = stmt->kind == STMT_SETTING && (stmt->setting.body || is_called(stmt));
         if (stmt->kind == STMT_SETTING && (misread || !allows(place, STMT_SETTING)))
             no_such_statement(stmt, place, diags);

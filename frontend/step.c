@@ -1,0 +1,231 @@
+// frontend/step.c -- steps and evaluations: graphs over a batch, their terms and reports.
+#include <inttypes.h>
+#include <string.h>
+
+#include "frontend/elaborate.h"
+
+// ---- fields ----
+
+static const char *const builtin_fields[] = {"index"};
+
+bool bind_fields(Elab *e, const AstParam *params, size_t count, const DataSpec *data,
+                 int64_t batch, Scope *scope) {
+    bool good = true;
+    for (size_t i = 0; i < count; i++) {
+        const AstName *name = &params[i].name;
+        Type type;
+        if (!data || !field_type(data, name->text, &type)) {
+            Names names = {0};
+            for (size_t k = 0; data && k < data->fields.count; k++)
+                vec_push(e->arena, &names, data->fields.at[k].name);
+            vec_push(e->arena, &names, builtin_fields[0]);
+            Diag *d = report_error(e, name->span, "the data set%s%s has no field `%s`",
+                                   data ? " " : "",
+                                   data ? arena_printf(e->arena, "`%s`", data->name) : "",
+                                   name->text);
+            const char *near = nearest_name(name->text, names.at, names.count);
+            if (near)
+                diag_fixit(d, name->span, near);
+            else
+                diag_help(d, "it has %s", a_list_of(e, names.at, names.count));
+            scope_set(e, scope, name->text, value_poison(), name->span);
+            good = false;
+            continue;
+        }
+        if (scope_find_here(scope, name->text)) {
+            fail(e, name->span, "the parameter `%s` stands twice", name->text);
+            good = false;
+            continue;
+        }
+        memmove(type.dim + 1, type.dim, type.rank * sizeof *type.dim);
+        type.dim[0] = batch;
+        type.rank++;
+        ir_at(e->ctx->graph, origin_at(e, name->span));
+        Tensor t = {.node = ir_input(e->ctx->graph, name->text, &type), .label = name->text,
+                    .label_span = name->span};
+        scope_set(e, scope, name->text, value_tensor(e, t), name->span);
+    }
+    return good;
+}
+
+// ---- minimize ----
+
+static bool read_over(Elab *e, const AstStmt *stmt, Term *term) {
+    term->has_over = stmt->minimize.over_count > 0;
+    for (size_t i = 0; i < stmt->minimize.over_count; i++) {
+        const AstExpr *target = stmt->minimize.over[i];
+        Value v = eval_expr(e, target);
+        if (!part_storages(e, v, target->span, &term->over))
+            return false;
+    }
+    return true;
+}
+
+static void exec_minimize(Elab *e, const AstStmt *stmt) {
+    if (!e->step || e->step->is_eval) {
+        fail(e, stmt->word_span, "`minimize` stands in a `step`");
+        return;
+    }
+    Value v = eval_expr(e, stmt->minimize.loss);
+    Span span = stmt->minimize.loss->span;
+    Term term = {.span = span, .combine = value_none()};
+    bool good = read_over(e, stmt, &term);
+    if (stmt->minimize.combine) {
+        term.combine = eval_expr(e, stmt->minimize.combine);
+        if (term.combine.kind != VALUE_OPEN && term.combine.kind != VALUE_FUNCTION) {
+            if (term.combine.kind != VALUE_POISON)
+                fail(e, stmt->minimize.combine->span,
+                     "`combine` takes a fn of the two gradients, and this is %s",
+                     value_text(e, term.combine));
+            good = false;
+        }
+    }
+    if (v.kind == VALUE_POISON)
+        return;
+    term.loss = lift(e, v, NULL, span, "`minimize`: ");
+    if (!term.loss || !good)
+        return;
+    if (term.loss->type.rank || !dtype_is_float(term.loss->type.dtype)) {
+        Diag *d = report_error(e, span, "`minimize` takes a scalar, and this is %s",
+                               type_text(e->arena, &term.loss->type));
+        diag_help(d, "mean(…) or sum(…) makes one of it");
+        return;
+    }
+    vec_push(e->arena, &e->step->terms, term);
+}
+
+// ---- report ----
+
+static const char *report_name(Elab *e, const AstReportItem *item) {
+    if (item->name)
+        return eval_text(e, item->name);
+    if (item->value->kind == EXPR_NAME)
+        return item->value->name;
+    if (item->value->kind != EXPR_ERROR) {
+        Diag *d = report_error(e, item->value->span, "what is reported has a name");
+        diag_help(d, "report name = %s", expr_text(e, item->value));
+    }
+    return NULL;
+}
+
+static bool good_report_name(const char *name) {
+    size_t length = strlen(name);
+    for (const char *c = name; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == ',' || *c == '"')
+            return false;
+    return length > 0 && length < 64;
+}
+
+static void report_item(Elab *e, const AstReportItem *item) {
+    const char *name = report_name(e, item);
+    Value v = eval_expr(e, item->value);
+    Span span = item->value->span;
+    if (!name || v.kind == VALUE_POISON)
+        return;
+    Node *node = lift(e, v, NULL, span, "`report`: ");
+    if (!node)
+        return;
+    if (node->type.rank) {
+        Diag *d = report_error(e, span, "`report` takes scalars, and this is %s",
+                               type_text(e->arena, &node->type));
+        diag_help(d, "mean(…) makes one of it");
+        return;
+    }
+    if (!good_report_name(name)) {
+        fail(e, span, "\"%s\" cannot name a column: 1 to 63 characters, no comma, no quote", name);
+        return;
+    }
+    if (node->type.dtype != e->module->real) {
+        Attrs attrs = {.dtype = e->module->real};
+        node = make_node(e, OP_cast, &node, 1, &attrs, span, "`report`", NULL);
+    }
+    Span *before = map_get(&e->step->reports, name);
+    if (before) {
+        Diag *d = report_error(e, span, "`%s` is reported twice", name);
+        diag_note(d, *before, "first here");
+        return;
+    }
+    Span *copy = arena_new(e->arena, Span);
+    *copy = span;
+    map_set(&e->step->reports, name, copy);
+    if (!node)
+        return;
+    ir_at(e->ctx->graph, origin_at(e, span));
+    ir_report(e->ctx->graph, name, node);
+}
+
+void step_statement(Elab *e, const AstStmt *stmt) {
+    if (stmt->kind == STMT_MINIMIZE) {
+        exec_minimize(e, stmt);
+        return;
+    }
+    if (!e->step)
+        return;
+    for (size_t i = 0; i < stmt->report.count; i++)
+        report_item(e, &stmt->report.items[i]);
+}
+
+// ---- graphs ----
+
+static void run_body_of(Elab *e, PhaseWork *work, Deferred at, const DataSpec *data, int64_t batch,
+                        StepWork *step) {
+    Application app;
+    Scope *outer = e->scope, *scope = scope_new(e, at.scope);
+    e->step = step;
+    e->app = NULL;
+    application_begin(e, &app, work->root);
+    e->app = &app;
+    bind_fields(e, at.stmt->step.params, at.stmt->step.param_count, data, batch, scope);
+    e->scope = scope;
+    exec_stmts(e, at.stmt->step.body);
+    e->scope = outer;
+    e->app = NULL;
+    e->step = NULL;
+}
+
+// Draws of different graphs are of different streams; both sizes of a step draw the same.
+static int64_t streams_of(const PhaseWork *work, bool is_eval, int number) {
+    return (((int64_t)work->index + 1) << 32) + ((int64_t)is_eval << 31) + ((int64_t)number << 16);
+}
+
+int32_t elaborate_step(Elab *e, PhaseWork *work, Deferred at, int number, int64_t batch,
+                       const char *suffix, bool dry) {
+    const DataSpec *data = e->program->data.at[work->data.data->index];
+    const char *name = arena_printf(e->arena, "%s.step%d%s", work->name, number, suffix);
+    GraphContext *outer = e->ctx;
+    size_t errors = e->diags->error_count;
+    Graph *graph = graph_detached(e, name, GRAPH_STEP, work->index);
+    StepWork step = {.dry = dry};
+    map_init(&step.reports, e->arena);
+    e->ctx = context_new(e, graph, streams_of(work, false, number));
+    e->ctx->is_step = true;
+    run_body_of(e, work, at, data, batch, &step);
+    bool good = e->diags->error_count == errors && !e->stopped;
+    if (good && !dry) {
+        elaborate_updates(e, work, &step);
+        good = e->diags->error_count == errors && !e->stopped;
+    }
+    if (good)
+        context_finish(e, e->ctx);
+    e->ctx = outer;
+    return good && !dry ? graph_attach(e, graph) : -1;
+}
+
+int32_t elaborate_eval(Elab *e, PhaseWork *work, Deferred at, int number, const DataValue *data,
+                       int64_t batch, const char *suffix) {
+    const DataSpec *spec = e->program->data.at[data->index];
+    const char *name = arena_printf(e->arena, "%s.eval%d%s", work->name, number, suffix);
+    GraphContext *outer = e->ctx;
+    size_t errors = e->diags->error_count;
+    Graph *graph = graph_detached(e, name, GRAPH_EVAL, work->index);
+    StepWork step = {.is_eval = true};
+    map_init(&step.reports, e->arena);
+    e->ctx = context_new(e, graph, streams_of(work, true, number));
+    e->ctx->is_eval = true;
+    run_body_of(e, work, at, spec, batch, &step);
+    bool good = e->diags->error_count == errors && !e->stopped;
+    if (good)
+        context_finish(e, e->ctx);
+    e->ctx = outer;
+    return good ? graph_attach(e, graph) : -1;
+}
