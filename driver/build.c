@@ -99,11 +99,14 @@ static bool emit_llvm(Compilation *c, bool assembly) {
 static bool emit_object(Compilation *c) {
     if (!compile_to_loops(c))
         return false;
-    ObjectBytes object = codegen_object(c->loops, c->module, c->program, &c->codegen);
+    Objects objects = codegen_objects(c->loops, c->module, c->program, &c->codegen);
     const char *output = c->options->output;
-    write_output(output ? output : default_output(&c->arena, c->source->name, ".o"), object.bytes,
-                 object.size);
-    object_free(&object);
+    const char *message = NULL;
+    if (!output)
+        output = default_output(&c->arena, c->source->name, ".o");
+    if (!link_relocatable(&objects, output, &c->arena, &message))
+        world_error("%s: %s", output, message);
+    objects_free(&objects);
     return true;
 }
 
@@ -115,14 +118,14 @@ static bool emit_binary(Compilation *c) {
                 c->source->name);
         return false;
     }
-    ObjectBytes object = codegen_object(c->loops, c->module, c->program, &c->codegen);
+    Objects objects = codegen_objects(c->loops, c->module, c->program, &c->codegen);
     const char *output = c->options->output;
     const char *message = NULL;
     if (!output)
         output = default_output(&c->arena, c->source->name, "");
-    if (!link_executable(&object, output, c->options->fully_static, &c->arena, &message))
+    if (!link_executable(&objects, output, c->options->fully_static, &c->arena, &message))
         world_error("%s: %s", output, message);
-    object_free(&object);
+    objects_free(&objects);
     return true;
 }
 

@@ -26,11 +26,11 @@ Training *training_open(Repl *repl, Program *program) {
     const CodegenOptions options = {.level = repl->options->level,
                                     .target_cpu = repl->options->target_cpu};
     LoopProgram *loops = compile_program(repl, program, &options);
-    ObjectBytes object = codegen_object(loops, program->module, program, &options);
+    Objects objects = codegen_objects(loops, program->module, program, &options);
     const char *message = NULL;
-    Training opened = {.jit = jit_new(&message)};
-    const KdrtProgram *code = opened.jit ? jit_add_object(opened.jit, &object, &message) : NULL;
-    object_free(&object);
+    Training opened = {.jit = jit_new(&repl->arena, &message)};
+    const KdrtProgram *code = opened.jit ? jit_add(opened.jit, &objects, &message) : NULL;
+    objects_free(&objects);
     if (!code)
         kdc_bug("the JIT refuses the object: %s", message);
 

@@ -6,11 +6,11 @@
 #include "driver/driver.h"
 
 static int run_program(Compilation *c) {
-    ObjectBytes object = codegen_object(c->loops, c->module, c->program, &c->codegen);
+    Objects objects = codegen_objects(c->loops, c->module, c->program, &c->codegen);
     const char *message = NULL;
-    Jit *jit = jit_new(&message);
-    const KdrtProgram *program = jit ? jit_add_object(jit, &object, &message) : NULL;
-    object_free(&object);
+    Jit *jit = jit_new(&c->arena, &message);
+    const KdrtProgram *program = jit ? jit_add(jit, &objects, &message) : NULL;
+    objects_free(&objects);
     if (!program)
         kdc_bug("the JIT refuses the object: %s", message);
 
