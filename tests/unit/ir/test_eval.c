@@ -477,6 +477,55 @@ static void a_write_shows_after_the_run(void **state) {
     arena_release(&arena);
 }
 
+// ---- bounds
+// ---------------------------------------------------------------------------------------
+
+// Two layers and a log-softmax: the bound of the whole holds, and is not so wide as to say nothing.
+static void bounds_of_a_network_hold_and_help(void **state) {
+    (void)state;
+    static const char nodes[] = "%0 = input \"a\" : f32[4, 8]\n"
+                                "%1 = input \"b\" : f32[5, 8]\n"
+                                "%2 = einsum %0, %1 {spec=\"nk,mk->nm\"}\n"
+                                "%3 = const 0 : f32[]\n"
+                                "%4 = max %2, %3\n"
+                                "%5 = reduce_max %4 {axes=[1], keep}\n"
+                                "%6 = sub %4, %5\n"
+                                "%7 = exp %6\n"
+                                "%8 = sum %7 {axes=[1], keep}\n"
+                                "%9 = log %8\n"
+                                "%10 = sub %6, %9\n"
+                                "output \"y\" %10\n"
+                                "%11 = lt %3, %4\n"
+                                "%12 = where %11, %10, %3\n"
+                                "output \"masked\" %12";
+    double a[32], b[40];
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        Arena arena = {0};
+        Module *module = read_module(&arena, nodes);
+        EvalState *single = eval_new(&arena, module, EVAL_F32);
+        EvalState *quad = eval_new(&arena, module, EVAL_F128);
+        for (uint64_t i = 0; i < 40; i++) {
+            a[i % 32] = (float)philox_normal(seed, 0, 0, i % 32);
+            b[i] = (float)philox_normal(seed, 1, 0, i);
+        }
+        eval_set_input(single, "a", a);
+        eval_set_input(single, "b", b);
+        eval_set_input(quad, "a", a);
+        eval_set_input(quad, "b", b);
+        eval_track_bounds(single, true);
+        eval_run(single, module->graphs.at[0]);
+        eval_run(quad, module->graphs.at[0]);
+        const double *bound = eval_get_bound(single, "y");
+        for (int i = 0; i < 20; i++) {
+            double error =
+                fabs(eval_get_output(single, "y", NULL)[i] - eval_get_output(quad, "y", NULL)[i]);
+            assert_true(error <= bound[i] && bound[i] < 1e-4);
+            assert_true(eval_get_bound(single, "masked")[i] < INFINITY);
+        }
+        arena_release(&arena);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(examples_by_hand),
@@ -485,6 +534,7 @@ int main(void) {
         cmocka_unit_test(philox_gives_the_published_words),
         cmocka_unit_test(draws_have_their_moments),
         cmocka_unit_test(a_write_shows_after_the_run),
+        cmocka_unit_test(bounds_of_a_network_hold_and_help),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
