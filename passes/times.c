@@ -34,15 +34,6 @@ static const uint8_t *mark_written(const Graph *graph, PassContext *ctx) {
     return is_written;
 }
 
-Times times_begin(const Graph *graph, PassContext *ctx) {
-    return (Times){
-        .graph = graph,
-        .program = ctx->program,
-        .is_written = graph->phase >= 0 ? mark_written(graph, ctx) : NULL,
-        .scratch = ctx->scratch,
-    };
-}
-
 static Time time_of_scalar(const Times *times, const char *name) {
     if (strcmp(name, "epoch") == 0)
         return TIME_EPOCH;
@@ -67,8 +58,10 @@ static Time time_of_leaf(const Times *times, const Node *node) {
     return TIME_STEP;
 }
 
-Time time_of(Times *times, const Node *node) {
-    while (times->time.count <= node->id) {
+/// Works out the times of the nodes up to `id`. A node that a rewrite has redirected since may
+/// stand before its operands, but was looked at before that.
+static void extend(Times *times, size_t id) {
+    while (times->time.count <= id) {
         const Node *next = times->graph->nodes.at[times->time.count];
         Time time = op_has(next->op, LEAF)     ? time_of_leaf(times, next)
                     : op_has(next->op, EFFECT) ? TIME_STEP
@@ -80,6 +73,22 @@ Time time_of(Times *times, const Node *node) {
         }
         vec_push(times->scratch, &times->time, (uint8_t)time);
     }
+}
+
+Times times_begin(const Graph *graph, PassContext *ctx) {
+    Times times = {
+        .graph = graph,
+        .program = ctx->program,
+        .is_written = graph->phase >= 0 ? mark_written(graph, ctx) : NULL,
+        .scratch = ctx->scratch,
+    };
+    if (graph->nodes.count)
+        extend(&times, graph->nodes.count - 1);
+    return times;
+}
+
+Time time_of(Times *times, const Node *node) {
+    extend(times, node->id);
     return (Time)times->time.at[node->id];
 }
 
