@@ -329,13 +329,15 @@ typedef struct EvalState EvalState; // values of storages, inputs, scalars; resu
 
 /// All float types are computed in `precision`, whatever their dtype says.
 EvalState *eval_new(Arena *arena, const Module *module, EvalPrecision precision);
-/// Row-major values as double, or as __float128 by the _q form in ir/eval.h; copied in.
+/// Row-major values as double, or as __float128 by the _q form in ir/eval.h; copied in. Names that no
+/// graph reads are ignored; storages begin as zeros; an input or scalar not set is a bug of the caller.
 void eval_set_storage(EvalState *state, uint32_t storage, const double *value);
 void eval_set_input(EvalState *state, const char *name, const double *value);
 void eval_set_scalar(EvalState *state, const char *name, double value);
 void eval_set_random(EvalState *state, uint64_t seed, uint64_t iteration);
 /// Runs one graph; storages are updated at its end.
 void eval_run(EvalState *state, const Graph *graph);
+/// What these return is valid until the next run.
 const double *eval_get_storage(EvalState *state, uint32_t storage);
 /// A report or output of the last run by name; NULL if there is none. *type may be NULL.
 const double *eval_get_output(EvalState *state, const char *name, Type *type);
