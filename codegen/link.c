@@ -1,0 +1,188 @@
+// codegen/link.c -- objects to an executable by the system's C compiler.
+//
+// Objects go to a temporary folder beside the output. The executable holds libkdrt and the static
+// archives of what it reads files with, so it depends on libc and libgomp alone, or with --static
+// on nothing.
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "codegen/codegen.h"
+#include "support/diag.h"
+
+extern char **environ;
+
+typedef struct Linker {
+    Arena *arena;
+    const char *folder; // of the temporary objects
+    Vec(const char *) files;
+    Vec(char *) command;
+    const char *message;
+} Linker;
+
+static void word(Linker *linker, const char *text) {
+    vec_push(linker->arena, &linker->command, arena_strdup(linker->arena, text));
+}
+
+// ---- temporary objects
+// -----------------------------------------------------------------------------
+
+static bool write_file(Linker *linker, const char *path, const ObjectBytes *object) {
+    int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    size_t done = 0;
+    while (file >= 0 && done < object->size) {
+        ssize_t count = write(file, object->bytes + done, object->size - done);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0)
+            break;
+        done += (size_t)count;
+    }
+    bool ok = file >= 0 && done == object->size;
+    if (!ok)
+        linker->message = arena_printf(linker->arena, "%s: %s", path, strerror(errno));
+    if (file >= 0 && close(file) && ok) {
+        linker->message = arena_printf(linker->arena, "%s: %s", path, strerror(errno));
+        ok = false;
+    }
+    return ok;
+}
+
+static bool write_objects(Linker *linker, const Objects *objects, const char *output) {
+    char *folder = arena_printf(linker->arena, "%s.objects-XXXXXX", output);
+    if (!mkdtemp(folder)) {
+        linker->message = arena_printf(linker->arena, "%s: %s", output, strerror(errno));
+        return false;
+    }
+    linker->folder = folder;
+    for (size_t i = 0; i < objects->count; i++) {
+        const char *path = arena_printf(linker->arena, "%s/%zu.o", folder, i);
+        vec_push(linker->arena, &linker->files, path);
+        if (!write_file(linker, path, &objects->at[i]))
+            return false;
+    }
+    return true;
+}
+
+static void remove_objects(Linker *linker) {
+    for (size_t i = 0; i < linker->files.count; i++)
+        unlink(linker->files.at[i]);
+    if (linker->folder)
+        rmdir(linker->folder);
+}
+
+// ---- the runtime library
+// ---------------------------------------------------------------------------
+
+/// Of $KDC_RUNTIME, libkdrt.a beside kdc (the build tree) and ../lib/kdc/libkdrt.a (installed), the
+/// first that there is.
+static const char *find_runtime(Linker *linker) {
+    const char *chosen = getenv("KDC_RUNTIME");
+    if (chosen && !access(chosen, R_OK))
+        return chosen;
+    if (chosen) {
+        linker->message =
+            arena_printf(linker->arena, "%s (KDC_RUNTIME): %s", chosen, strerror(errno));
+        return NULL;
+    }
+    char kdc[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", kdc, sizeof kdc - 1);
+    if (length <= 0) {
+        linker->message = arena_printf(linker->arena, "/proc/self/exe: %s", strerror(errno));
+        return NULL;
+    }
+    kdc[length] = 0;
+    *strrchr(kdc, '/') = 0;
+    static const char *const places[] = {"libkdrt.a", "../libkdrt.a", "../lib/kdc/libkdrt.a"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        const char *path = arena_printf(linker->arena, "%s/%s", kdc, places[i]);
+        if (!access(path, R_OK))
+            return path;
+    }
+    linker->message = arena_printf(
+        linker->arena,
+        "libkdrt.a is neither in %s nor in %s/../lib/kdc; set KDC_RUNTIME to its path", kdc, kdc);
+    return NULL;
+}
+
+// ---- running the compiler
+// ----------------------------------------------------------------------------
+
+/// Runs the command, its first word replaced by each C compiler in turn until one is there.
+static bool run_compiler(Linker *linker) {
+    static const char *const compilers[] = {"cc", "gcc", "clang-19", "clang"};
+    pid_t child;
+    int status = 0, error = ENOENT;
+    vec_push(linker->arena, &linker->command, NULL);
+    for (size_t i = 0; error == ENOENT && i < sizeof compilers / sizeof *compilers; i++) {
+        linker->command.at[0] = (char *)compilers[i];
+        error = posix_spawnp(&child, compilers[i], NULL, NULL, linker->command.at, environ);
+    }
+    if (error) {
+        linker->message = arena_printf(
+            linker->arena, "no C compiler to link with: cc, gcc, clang: %s", strerror(error));
+        return false;
+    }
+    while (waitpid(child, &status, 0) < 0) {
+        if (errno != EINTR) {
+            linker->message =
+                arena_printf(linker->arena, "waiting for the linker: %s", strerror(errno));
+            return false;
+        }
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return true;
+    linker->message = arena_printf(linker->arena, "%s failed to link", linker->command.at[0]);
+    return false;
+}
+
+static void files_and_output(Linker *linker, const char *output) {
+    word(linker, "-o");
+    word(linker, output);
+    for (size_t i = 0; i < linker->files.count; i++)
+        word(linker, linker->files.at[i]);
+}
+
+bool link_executable(const Objects *objects, const char *output, bool fully_static, Arena *arena,
+                     const char **message) {
+    static const char *const libraries[] = {"-l:libjansson.a", "-l:libz.a", "-lgomp", "-lm",
+                                            "-lpthread"};
+    Linker linker = {.arena = arena};
+    const char *runtime = find_runtime(&linker);
+    bool ok = runtime && write_objects(&linker, objects, output);
+    if (ok) {
+        word(&linker, "cc");
+        files_and_output(&linker, output);
+        word(&linker, runtime);
+        if (fully_static)
+            word(&linker, "-static");
+        for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++)
+            word(&linker, libraries[i]);
+        ok = run_compiler(&linker);
+    }
+    remove_objects(&linker);
+    *message = linker.message;
+    return ok;
+}
+
+bool link_relocatable(const Objects *objects, const char *output, Arena *arena,
+                      const char **message) {
+    Linker linker = {.arena = arena};
+    bool ok = write_objects(&linker, objects, output);
+    if (ok) {
+        word(&linker, "cc");
+        files_and_output(&linker, output);
+        word(&linker, "-r");
+        word(&linker, "-nostdlib");
+        ok = run_compiler(&linker);
+    }
+    remove_objects(&linker);
+    *message = linker.message;
+    return ok;
+}
