@@ -1,33 +1,637 @@
 // passes/fuse.c -- which nodes one kernel computes together, and what it stores.
+//
+// Some values must be units, computed once: reductions, contractions and what these read, random
+// draws, scatters, effects. All else is elementwise or a view, and is computed where it is used.
+// Units are put into groups, in topological order: one joins a group if together they can be
+// computed row by row (ir/rows.h) or, without reductions, element by element, and if it reads what
+// the group computes or reads. Groups that a unit brings together are joined too where nothing
+// stands between. In the end a value that several groups would compute at some cost is stored by
+// the first of them.
+//
+// A write to a storage goes straight into it where every other reader of the storage is in an
+// earlier kernel, or in this one and reads the element that is written; else the value is stored
+// elsewhere and copied by a kernel at the end.
+#include <string.h>
+
 #include "ir/rows.h"
 #include "passes/passes.h"
+#include "passes/rewrite.h"
 #include "support/diag.h"
+
+enum {
+    MAX_STORED = 12, // units of one group
+    MAX_SUMS = 8,    // reductions of one group
+    LONGEST_ROW =
+        32768, // elements of a row that is stored besides being summed: it stays in the cache
+    CHEAP = 6, // cost up to which a value is computed again rather than stored
+    NOWHERE = UINT32_MAX,
+};
+
+typedef Vec(Node *) NodeList;
+
+/// What becomes a kernel.
+typedef struct Group {
+    NodeList units;   // ascending ids
+    uint8_t *touched; // by id: computed or read by it
+    bool merged;      // into another: no more
+} Group;
+
+typedef struct Fuse {
+    Graph *graph;
+    Arena *scratch;
+    Arena *trial;         // reset after each question
+    uint8_t *is_unit;     // by node id
+    uint32_t *group_of;   // by node id: of a unit that has been placed; else NOWHERE
+    Vec(Group *) groups;  // in order of execution, merged ones among them
+    Vec(Node *) late;     // writes that are copies at the end
+    uint32_t *written_by; // by storage: the group that writes it; else NOWHERE
+    bool writing;         // all units but the writes are placed
+} Fuse;
 
 // What every kernel computes or loads where it needs it.
 static bool is_free(const Node *node) {
     return op_has(node->op, LEAF) && !op_has(node->op, RANDOM);
 }
 
-static void fuse_singly(Graph *graph) {
-    Arena *arena = graph->module->arena;
-    for (int writes = 0; writes < 2; writes++) {
-        for (size_t i = 0; i < graph->nodes.count; i++) {
-            Node *node = graph->nodes.at[i];
-            if (is_free(node) || (node->op == OP_write) != writes)
-                continue;
-            Kernel *kernel = arena_new(arena, Kernel);
-            kernel->id = (uint32_t)graph->kernels.count;
-            kernel->node = kernel->stored = arena_array(arena, Node *, 1);
-            kernel->node[0] = node;
-            kernel->node_count = kernel->stored_count = 1;
-            vec_push(arena, &graph->kernels, kernel);
+static bool is_load(const Node *node) {
+    return node->op == OP_read || node->op == OP_input;
+}
+
+static bool is_alone(const Node *node) {
+    return op_has(node->op, RANDOM) || op_has(node->op, SCATTERS);
+}
+
+// ---- cones
+// -----------------------------------------------------------------------------------------
+
+// Whether group `index` loads the unit instead of computing it: an earlier group does that.
+static bool is_loaded(const Fuse *fuse, const Node *node, uint32_t index) {
+    return fuse->is_unit[node->id] && fuse->group_of[node->id] < index;
+}
+
+static void mark_cone(const Fuse *fuse, const Node *node, uint32_t index, uint8_t *computed,
+                      uint8_t *touched) {
+    touched[node->id] = 1;
+    if (computed[node->id] || is_free(node) || is_loaded(fuse, node, index))
+        return;
+    computed[node->id] = 1;
+    for (uint32_t k = 0; k < node->arity; k++)
+        mark_cone(fuse, node->operand[k], index, computed, touched);
+}
+
+// All that the units compute where they stand at place `index`, in topological order.
+static NodeList cone_of(const Fuse *fuse, Arena *arena, const NodeList *units, uint32_t index,
+                        uint8_t *touched) {
+    size_t count = fuse->graph->nodes.count;
+    uint8_t *computed = arena_array(arena, uint8_t, count);
+    NodeList list = {0};
+    for (size_t i = 0; i < units->count; i++) // those of an earlier group that is to be joined too
+        mark_cone(fuse, units->at[i], index, computed, touched);
+    for (size_t i = 0; i < count; i++) {
+        if (computed[i])
+            vec_push(arena, &list, fuse->graph->nodes.at[i]);
+    }
+    return list;
+}
+
+// ---- what may be one kernel
+// --------------------------------------------------------------------------
+
+static bool same_layout(const Type *a, const Type *b) {
+    return a->block == b->block && a->block_axis == b->block_axis;
+}
+
+// Without reductions: the same elements in the same order.
+static bool same_domain(const Node *a, const Node *b) {
+    const Type *x = &a->type, *y = &b->type;
+    int i = 0, k = 0;
+    if (!same_layout(x, y))
+        return false;
+    for (;; i++, k++) {
+        while (i < x->rank && x->dim[i] == 1)
+            i++;
+        while (k < y->rank && y->dim[k] == 1)
+            k++;
+        if (i == x->rank || k == y->rank)
+            return i == x->rank && k == y->rank;
+        if (x->dim[i] != y->dim[k])
+            return false;
+    }
+}
+
+static bool rows_fit(Fuse *fuse, const NodeList *nodes, const NodeList *units) {
+    Rows rows;
+    if (!rows_of(fuse->trial, fuse->graph, nodes->at, (uint32_t)nodes->count, units->at,
+                 (uint32_t)units->count, &rows))
+        return false;
+    int64_t count = 1;
+    for (uint32_t i = 0; i < rows.rank; i++)
+        count *= rows.extent[i];
+    for (size_t i = 0; i < units->count; i++) {
+        if (type_count(&units->at[i]->type) / count > LONGEST_ROW)
+            return false;
+    }
+    return true;
+}
+
+// Every storage that is written here may be written in place.
+static bool writes_fit(Fuse *fuse, const NodeList *nodes, const NodeList *units) {
+    const Graph *graph = fuse->graph;
+    for (size_t i = 0; i < units->count; i++) {
+        const Node *write = units->at[i];
+        if (write->op != OP_write)
+            continue;
+        uint8_t *reads = arena_array(fuse->trial, uint8_t, graph->nodes.count);
+        bool any = false;
+        for (size_t k = 0; k < graph->nodes.count; k++) {
+            const Node *node = graph->nodes.at[k];
+            reads[k] = node->op == OP_read && node->attrs->storage == write->attrs->storage;
+            any |= reads[k];
+        }
+        if (any && !kernel_keeps_step(fuse->trial, graph, nodes->at, (uint32_t)nodes->count, reads,
+                                      &write->type))
+            return false;
+    }
+    return true;
+}
+
+/// Whether the units, standing at place `index`, are one kernel.
+static bool units_fit(Fuse *fuse, const NodeList *units, uint32_t index) {
+    size_t count = fuse->graph->nodes.count;
+    uint8_t *touched = arena_array(fuse->trial, uint8_t, count);
+    NodeList nodes = cone_of(fuse, fuse->trial, units, index, touched);
+    uint32_t sums = 0, contractions = 0;
+    bool fit = true;
+    for (size_t i = 0; i < nodes.count; i++) {
+        sums += node_sums(nodes.at[i]);
+        contractions += op_has(nodes.at[i]->op, CONTRACTS);
+        if (nodes.at[i]->op == OP_conv2d_weight && units->count > 1)
+            fit = false; // its schedule sums in several visits and has no epilogue
+        if (is_alone(nodes.at[i]) && nodes.count > 1)
+            fit = false;
+    }
+    if (!fit || units->count > MAX_STORED || sums > MAX_SUMS || (contractions && sums > 1))
+        fit = false;
+    else if (sums)
+        fit = rows_fit(fuse, &nodes, units);
+    else
+        for (size_t i = 1; fit && i < units->count; i++)
+            fit = same_domain(units->at[0], units->at[i]);
+    fit = fit && writes_fit(fuse, &nodes, units);
+    arena_reset(fuse->trial);
+    return fit;
+}
+
+// ---- order
+// -------------------------------------------------------------------------------------------
+
+static bool reads_group(const Fuse *fuse, const Group *later, const Group *earlier) {
+    (void)fuse;
+    for (size_t i = 0; i < earlier->units.count; i++) {
+        if (later->touched[earlier->units.at[i]->id])
+            return true;
+    }
+    return false;
+}
+
+static void set_touched(Fuse *fuse, uint32_t index) {
+    Group *group = fuse->groups.at[index];
+    memset(group->touched, 0, fuse->graph->nodes.count);
+    cone_of(fuse, fuse->trial, &group->units, index, group->touched);
+    arena_reset(fuse->trial);
+}
+
+static NodeList both(Arena *arena, const NodeList *a, const NodeList *b) {
+    NodeList all = {0};
+    size_t i = 0, k = 0;
+    while (i < a->count || k < b->count) {
+        bool first = k == b->count || (i < a->count && a->at[i]->id < b->at[k]->id);
+        vec_push(arena, &all, first ? a->at[i++] : b->at[k++]);
+    }
+    return all;
+}
+
+static void put_units(Fuse *fuse, uint32_t index, const NodeList *units) {
+    Group *group = fuse->groups.at[index];
+    group->units = *units;
+    for (size_t i = 0; i < units->count; i++)
+        fuse->group_of[units->at[i]->id] = index;
+    set_touched(fuse, index);
+}
+
+// Moves the units of group `from` to the later group `to` if nothing between needs them.
+static bool try_merge(Fuse *fuse, uint32_t from, uint32_t to) {
+    Group *a = fuse->groups.at[from], *b = fuse->groups.at[to];
+    if (a->merged || b->merged || from >= to)
+        return false;
+    for (uint32_t i = from + 1; i < to; i++) {
+        if (!fuse->groups.at[i]->merged && reads_group(fuse, fuse->groups.at[i], a))
+            return false;
+    }
+    NodeList units = both(fuse->scratch, &a->units, &b->units);
+    for (size_t i = 0; i < a->units.count; i++)
+        fuse->group_of[a->units.at[i]->id] = to;
+    if (!units_fit(fuse, &units, to)) {
+        for (size_t i = 0; i < a->units.count; i++)
+            fuse->group_of[a->units.at[i]->id] = from;
+        return false;
+    }
+    put_units(fuse, to, &units);
+    a->merged = true;
+    return true;
+}
+
+// ---- placing
+// -----------------------------------------------------------------------------------------
+
+static bool reads_storage(const Fuse *fuse, const uint8_t *touched, int64_t storage) {
+    for (size_t i = 0; i < fuse->graph->nodes.count; i++) {
+        const Node *node = fuse->graph->nodes.at[i];
+        if (touched[i] && node->op == OP_read && node->attrs->storage == storage)
+            return true;
+    }
+    return false;
+}
+
+/// Between which groups a unit may stand: after what it reads, not after what overwrites that.
+typedef struct Range {
+    uint32_t first, last; // last: of a group that exists
+    bool bounded;         // a group may not be appended
+} Range;
+
+static Range range_of(const Fuse *fuse, const Node *unit, const uint8_t *touched) {
+    Range range = {0, (uint32_t)fuse->groups.count, false};
+    for (size_t i = 0; i < fuse->graph->nodes.count; i++) {
+        const Node *node = fuse->graph->nodes.at[i];
+        if (!touched[i] || node == unit)
+            continue;
+        if (fuse->is_unit[i] && fuse->group_of[i] != NOWHERE && fuse->group_of[i] > range.first)
+            range.first = fuse->group_of[i];
+        if (node->op != OP_read)
+            continue;
+        uint32_t writer = fuse->written_by[node->attrs->storage];
+        if (writer != NOWHERE && writer <= range.last) {
+            range.last = writer;
+            range.bounded = true;
+        }
+    }
+    for (uint32_t i = 0; unit->op == OP_write && i < fuse->groups.count; i++) {
+        const Group *group = fuse->groups.at[i];
+        if (!group->merged && i > range.first &&
+            reads_storage(fuse, group->touched, unit->attrs->storage))
+            range.first = i;
+    }
+    return range;
+}
+
+// Something worth sharing is touched by both: a unit, or as much memory as the unit has elements.
+static bool shares(const Fuse *fuse, const Group *group, const Node *unit, const uint8_t *touched) {
+    if (type_count(&unit->type) == 1 && type_count(&group->units.at[0]->type) == 1)
+        return true;
+    for (size_t i = 0; i < fuse->graph->nodes.count; i++) {
+        const Node *node = fuse->graph->nodes.at[i];
+        if (touched[i] && group->touched[i] && (fuse->is_unit[i] || is_load(node)) &&
+            type_count(&node->type) >= type_count(&unit->type) && type_count(&node->type) > 1)
+            return true;
+    }
+    return false;
+}
+
+static bool try_join(Fuse *fuse, uint32_t index, Node *unit) {
+    NodeList one = {0};
+    vec_push(fuse->scratch, &one, unit);
+    NodeList units = both(fuse->scratch, &fuse->groups.at[index]->units, &one);
+    fuse->group_of[unit->id] = index;
+    if (!units_fit(fuse, &units, index)) {
+        fuse->group_of[unit->id] = NOWHERE;
+        return false;
+    }
+    put_units(fuse, index, &units);
+    return true;
+}
+
+static uint32_t append_group(Fuse *fuse, Node *unit) {
+    Group *group = arena_new(fuse->scratch, Group);
+    NodeList units = {0};
+    group->touched = arena_array(fuse->scratch, uint8_t, fuse->graph->nodes.count);
+    vec_push(fuse->scratch, &units, unit);
+    vec_push(fuse->scratch, &fuse->groups, group);
+    uint32_t index = (uint32_t)fuse->groups.count - 1;
+    put_units(fuse, index, &units);
+    return index;
+}
+
+// Groups that the unit at `index` reads join its group, or else each other.
+static void merge_sources(Fuse *fuse, uint32_t index, const uint8_t *touched) {
+    uint32_t source[MAX_STORED];
+    uint32_t count = 0;
+    for (size_t i = fuse->graph->nodes.count; i-- > 0 && count < MAX_STORED;) {
+        uint32_t group = fuse->is_unit[i] && touched[i] ? fuse->group_of[i] : NOWHERE;
+        bool seen = group >= index;
+        for (uint32_t k = 0; k < count; k++)
+            seen |= source[k] == group;
+        if (!seen)
+            source[count++] = group;
+    }
+    for (uint32_t k = 0; k < count; k++)
+        try_merge(fuse, source[k], index);
+    for (uint32_t a = 0; a < count; a++) {
+        for (uint32_t b = 0; b < count; b++)
+            try_merge(fuse, source[a], source[b]);
+    }
+}
+
+// A storage that `reader` must still read was overwritten: its write becomes a copy at the end.
+static void delay_write(Fuse *fuse, uint32_t index, int64_t storage) {
+    Group *group = fuse->groups.at[index];
+    NodeList units = {0};
+    for (size_t i = 0; i < group->units.count; i++) {
+        Node *unit = group->units.at[i];
+        if (unit->op != OP_write || unit->attrs->storage != storage) {
+            vec_push(fuse->scratch, &units, unit);
+            continue;
+        }
+        Node *value = unit->operand[0];
+        vec_push(fuse->scratch, &fuse->late, unit);
+        fuse->group_of[unit->id] = NOWHERE;
+        fuse->written_by[storage] = NOWHERE;
+        if (!fuse->is_unit[value->id] || fuse->group_of[value->id] > index) {
+            NodeList one = {0};
+            fuse->is_unit[value->id] = 1;
+            vec_push(fuse->scratch, &one, value);
+            units = both(fuse->scratch, &units, &one);
+        }
+    }
+    put_units(fuse, index, &units);
+}
+
+static void delay_overwriting(Fuse *fuse, const uint8_t *touched) {
+    for (size_t i = 0; i < fuse->graph->nodes.count; i++) {
+        const Node *node = fuse->graph->nodes.at[i];
+        if (!touched[i] || node->op != OP_read)
+            continue;
+        uint32_t writer = fuse->written_by[node->attrs->storage];
+        if (writer != NOWHERE)
+            delay_write(fuse, writer, node->attrs->storage);
+    }
+}
+
+// A write that cannot be done in place by a kernel of its own: its value is stored elsewhere.
+static bool must_be_late(Fuse *fuse, Node *unit) {
+    NodeList one = {0};
+    vec_push(fuse->scratch, &one, unit);
+    return unit->op == OP_write && !units_fit(fuse, &one, (uint32_t)fuse->groups.count);
+}
+
+static void place(Fuse *fuse, Node *unit) {
+    NodeList one = {0};
+    if (must_be_late(fuse, unit)) {
+        Node *value = unit->operand[0];
+        vec_push(fuse->scratch, &fuse->late, unit);
+        fuse->is_unit[value->id] = 1;
+        if (fuse->group_of[value->id] == NOWHERE)
+            place(fuse, value);
+        return;
+    }
+    size_t count = fuse->graph->nodes.count;
+    uint8_t *touched = arena_array(fuse->scratch, uint8_t, count);
+    vec_push(fuse->scratch, &one, unit);
+    cone_of(fuse, fuse->trial, &one, (uint32_t)fuse->groups.count, touched);
+    arena_reset(fuse->trial);
+    Range range = range_of(fuse, unit, touched);
+    uint32_t index = NOWHERE;
+    for (uint32_t i = range.first; i < fuse->groups.count && i <= range.last; i++) {
+        const Group *group = fuse->groups.at[i];
+        if (group->merged || !shares(fuse, group, unit, touched) || !try_join(fuse, i, unit))
+            continue;
+        index = i;
+        break;
+    }
+    if (index == NOWHERE) {
+        if (range.bounded)
+            delay_overwriting(fuse, touched);
+        index = append_group(fuse, unit);
+    }
+    if (unit->op == OP_write)
+        fuse->written_by[unit->attrs->storage] = index;
+    if (!fuse->writing)
+        merge_sources(fuse, index, touched);
+}
+
+// ---- units
+// -------------------------------------------------------------------------------------------
+
+static Node *behind_views(Node *node) {
+    while (node->op == OP_reshape || node->op == OP_transpose || node->op == OP_broadcast ||
+           node->op == OP_relayout || node->op == OP_reverse)
+        node = node->operand[0];
+    return node;
+}
+
+static void choose_units(Fuse *fuse) {
+    for (size_t i = 0; i < fuse->graph->nodes.count; i++) {
+        Node *node = fuse->graph->nodes.at[i];
+        if (node_sums(node) || is_alone(node) || op_has(node->op, EFFECT))
+            fuse->is_unit[i] = 1;
+        bool reads_often = op_has(node->op, CONTRACTS) || node->op == OP_windows;
+        for (uint32_t k = 0; reads_often && k < node->arity; k++) {
+            Node *x = behind_views(node->operand[k]);
+            if (!is_free(x))
+                fuse->is_unit[x->id] = 1;
         }
     }
 }
 
-bool pass_fuse(Graph *graph, PassContext *ctx) {
-    (void)ctx;
+// ---- what is computed more than once
+// -------------------------------------------------------------------
+
+static uint32_t cost_of(const Node *node) {
+    switch ((int)node->op) {
+    case OP_exp:
+    case OP_log:
+    case OP_log1p:
+    case OP_expm1:
+    case OP_tanh:
+    case OP_sigmoid:
+    case OP_erf:
+    case OP_sin:
+    case OP_cos:
+    case OP_pow:
+        return 8;
+    case OP_sqrt:
+    case OP_rsqrt:
+    case OP_div:
+        return 3;
+    default:
+        return op_has(node->op, MAPS) ? 1 : 0;
+    }
+}
+
+// Cost of computing the node again: arithmetic, and each load of as many elements beyond the one
+// that it would be itself. What is smaller than the node is computed seldom.
+static uint32_t cone_cost(const Fuse *fuse, const Node *node, uint32_t index, int64_t count,
+                          uint8_t *seen) {
+    if (seen[node->id] || type_count(&node->type) < count)
+        return 0;
+    seen[node->id] = 1;
+    if (is_free(node) || is_loaded(fuse, node, index))
+        return is_load(node) || fuse->is_unit[node->id] ? 3 : 0;
+    uint32_t cost = cost_of(node);
+    for (uint32_t k = 0; k < node->arity && cost < 1000; k++)
+        cost += cone_cost(fuse, node->operand[k], index, count, seen);
+    return cost;
+}
+
+static bool computes(const Fuse *fuse, uint32_t index, const Node *node) {
+    uint8_t *touched = arena_array(fuse->trial, uint8_t, fuse->graph->nodes.count);
+    NodeList nodes = cone_of(fuse, fuse->trial, &fuse->groups.at[index]->units, index, touched);
+    bool found = false;
+    for (size_t i = 0; i < nodes.count; i++)
+        found |= nodes.at[i] == node;
+    arena_reset(fuse->trial);
+    return found;
+}
+
+// The value becomes a unit of the first group that computes it, if it fits there.
+static void store_repeated(Fuse *fuse, Node *node) {
+    uint32_t first = NOWHERE, users = 0;
+    if (fuse->is_unit[node->id] || is_free(node) || !cost_of(node))
+        return;
+    for (uint32_t i = 0; i < fuse->groups.count; i++) {
+        if (fuse->groups.at[i]->merged || !fuse->groups.at[i]->touched[node->id] ||
+            !computes(fuse, i, node))
+            continue;
+        first = first == NOWHERE ? i : first;
+        users++;
+    }
+    if (users < 2)
+        return;
+    uint8_t *seen = arena_array(fuse->trial, uint8_t, fuse->graph->nodes.count);
+    uint32_t cost = cone_cost(fuse, node, first, type_count(&node->type), seen);
+    arena_reset(fuse->trial);
+    if (cost <= CHEAP)
+        return;
+    fuse->is_unit[node->id] = 1;
+    if (!try_join(fuse, first, node))
+        fuse->is_unit[node->id] = 0;
+    for (uint32_t i = first + 1; fuse->is_unit[node->id] && i < fuse->groups.count; i++) {
+        if (!fuse->groups.at[i]->merged && fuse->groups.at[i]->touched[node->id])
+            set_touched(fuse, i);
+    }
+}
+
+// ---- kernels
+// -----------------------------------------------------------------------------------------
+
+static void make_kernels(Fuse *fuse) {
+    Graph *graph = fuse->graph;
+    Arena *arena = graph->module->arena;
+    uint8_t *wanted = arena_array(fuse->scratch, uint8_t, graph->nodes.count);
     graph->kernels.count = 0;
-    fuse_singly(graph);
-    return true;
+    for (uint32_t i = 0; i < fuse->groups.count; i++) {
+        const Group *group = fuse->groups.at[i];
+        for (size_t k = 0; !group->merged && k < graph->nodes.count; k++) {
+            if (group->touched[k] && fuse->is_unit[k] && fuse->group_of[k] != i)
+                wanted[k] = 1;
+        }
+    }
+    for (uint32_t i = 0; i < fuse->groups.count; i++) {
+        const Group *group = fuse->groups.at[i];
+        if (group->merged)
+            continue;
+        Kernel *kernel = arena_new(arena, Kernel);
+        NodeList nodes = cone_of(fuse, arena, &group->units, i, group->touched);
+        kernel->id = (uint32_t)graph->kernels.count;
+        kernel->node = nodes.at;
+        kernel->node_count = (uint32_t)nodes.count;
+        kernel->stored = arena_array(arena, Node *, group->units.count);
+        for (size_t k = 0; k < group->units.count; k++) {
+            Node *unit = group->units.at[k];
+            if (wanted[unit->id] || op_has(unit->op, EFFECT))
+                kernel->stored[kernel->stored_count++] = unit;
+        }
+        if (kernel->stored_count)
+            vec_push(arena, &graph->kernels, kernel);
+    }
+}
+
+static void begin(Fuse *fuse) {
+    size_t count = fuse->graph->nodes.count;
+    size_t storages = fuse->graph->module->storages.count;
+    fuse->is_unit = arena_array(fuse->scratch, uint8_t, count);
+    fuse->group_of = arena_array(fuse->scratch, uint32_t, count);
+    fuse->written_by = arena_array(fuse->scratch, uint32_t, storages);
+    for (size_t i = 0; i < count; i++)
+        fuse->group_of[i] = NOWHERE;
+    for (size_t i = 0; i < storages; i++)
+        fuse->written_by[i] = NOWHERE;
+}
+
+static void fuse_groups(Fuse *fuse) {
+    Graph *graph = fuse->graph;
+    choose_units(fuse);
+    for (int writing = 0; writing < 2; writing++) {
+        fuse->writing = writing;
+        for (size_t i = 0; i < graph->nodes.count; i++) {
+            Node *node = graph->nodes.at[i];
+            if (fuse->is_unit[i] && fuse->group_of[i] == NOWHERE &&
+                (node->op == OP_write) == writing)
+                place(fuse, node);
+        }
+    }
+    for (size_t i = graph->nodes.count; i-- > 0;)
+        store_repeated(fuse, graph->nodes.at[i]);
+}
+
+// At -O0 each node is a kernel.
+static void fuse_nothing(Fuse *fuse) {
+    Graph *graph = fuse->graph;
+    for (int writing = 0; writing < 2; writing++) {
+        for (size_t i = 0; i < graph->nodes.count; i++) {
+            Node *node = graph->nodes.at[i];
+            fuse->is_unit[i] = !is_free(node);
+            if (fuse->is_unit[i] && (node->op == OP_write) == writing)
+                append_group(fuse, node);
+        }
+    }
+}
+
+// ---- the graph, before
+// -----------------------------------------------------------------------------------
+
+// A storage's new value is no storage's old value itself: so it can be copied in the end.
+static Node *copy_of_leaf(Graph *graph, Node *write) {
+    Node *value = behind_views(write->operand[0]);
+    if (value->op != OP_read)
+        return write;
+    Node *copy = ir_unary(graph, OP_stop_gradient, write->operand[0]);
+    return graph_append(graph, OP_write, &copy, 1, write->attrs, write->origin);
+}
+
+static bool prepare(Graph *graph, Arena *scratch) {
+    Rewrite rw = rewrite_begin(graph, scratch);
+    for (size_t i = 0; i < rw.old_count; i++) {
+        Node *node = rewrite_next(&rw, i);
+        Node *better = node->op == OP_write ? copy_of_leaf(graph, node) : node;
+        rewrite_place(&rw, node, better);
+    }
+    return rewrite_end(&rw);
+}
+
+/// Partitions the graph into kernels.
+/// Requires: no `grad` nodes.  Keeps: values.  Sets: Graph.kernels.
+bool pass_fuse(Graph *graph, PassContext *ctx) {
+    Arena trial = {0};
+    bool changed = prepare(graph, ctx->scratch);
+    Fuse fuse = {.graph = graph, .scratch = ctx->scratch, .trial = &trial};
+    begin(&fuse);
+    if (ctx->options.level == 0)
+        fuse_nothing(&fuse);
+    else
+        fuse_groups(&fuse);
+    for (size_t i = 0; i < fuse.late.count; i++)
+        append_group(&fuse, fuse.late.at[i]);
+    make_kernels(&fuse);
+    arena_release(&trial);
+    return changed;
 }
