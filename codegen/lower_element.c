@@ -8,7 +8,8 @@
 #include "codegen/lower_rules.h"
 #include "support/diag.h"
 
-// ---- scopes ----------------------------------------------------------------------------------------
+// ---- scopes
+// ----------------------------------------------------------------------------------------
 
 static uint32_t *depth_slot(Lower *l, bool let, uint32_t index) {
     while (let && l->let_depth.count <= index)
@@ -29,7 +30,8 @@ LoopExpr *scope_open_for(Lower *l, LoopKind kind, const char *name, LoopExpr *be
     LoopStmt *stmt = loop_for(l->kernel, &detached, kind, name, begin, end, step);
     scope_push(l, stmt);
     LoopExpr *var = loop_var(l->kernel, stmt);
-    *depth_slot(l, false, var->index) = l->top;
+    if (var->kind == E_VAR) // a single iteration has a constant index
+        *depth_slot(l, false, var->index) = l->top;
     return var;
 }
 
@@ -80,7 +82,8 @@ Value lower_bind(Lower *l, const char *name, Value value) {
     return (Value){let, value.depth};
 }
 
-// ---- indices ---------------------------------------------------------------------------------------
+// ---- indices
+// ---------------------------------------------------------------------------------------
 
 Ix lower_ix(LoopExpr *x) {
     return (Ix){x, 0};
@@ -165,8 +168,8 @@ Ix lower_flat(Lower *l, const Type *type, const Ix *ix) {
     return flat;
 }
 
-// Axes of the two shapes are matched in groups of equal size, so that an axis which stays itself keeps
-// its index.
+// Axes of the two shapes are matched in groups of equal size, so that an axis which stays itself
+// keeps its index.
 void lower_reindex(Lower *l, const Type *from, const Ix *ix, const Type *to, Ix *result) {
     int a = 0, b = 0;
     while (a < from->rank || b < to->rank) {
@@ -199,7 +202,8 @@ void lower_reindex(Lower *l, const Type *from, const Ix *ix, const Type *to, Ix 
     }
 }
 
-// ---- memory ----------------------------------------------------------------------------------------
+// ---- memory
+// ----------------------------------------------------------------------------------------
 
 static bool same_buffer(const Buffer *a, const Buffer *b) {
     return a->space == b->space && a->index == b->index && a->offset_bytes == b->offset_bytes &&
@@ -212,8 +216,8 @@ uint32_t lower_buffer(Lower *l, const Node *node, bool store) {
     uint32_t *slot = &l->buffer_slot[node->id];
     const Buffer *place = &l->graph->buffer[node->id];
     LoopKernel *kernel = l->kernel;
-    ScalarType type = scalar_type_of(node->op == OP_scalar ? l->graph->module->real
-                                                           : node->type.dtype);
+    ScalarType type =
+        scalar_type_of(node->op == OP_scalar ? l->graph->module->real : node->type.dtype);
     if (place->space == SPACE_NONE)
         kdc_bug("%s %%%u of `%s` has no buffer", op_info[node->op].name, node->id, l->graph->name);
     bool in_place = place->space == SPACE_STEP || place->space == SPACE_PHASE;
@@ -260,8 +264,8 @@ static LoopExpr *join_digits(Lower *l, LoopExpr *flat) {
             LoopExpr *both = x_int(kernel, sum.constant);
             for (uint32_t j = 0; j < sum.count; j++) {
                 if (j != i && j != k)
-                    both = x_add(kernel, both,
-                                 x_mul(kernel, (LoopExpr *)sum.atom[j], sum.factor[j]));
+                    both =
+                        x_add(kernel, both, x_mul(kernel, (LoopExpr *)sum.atom[j], sum.factor[j]));
             }
             LoopExpr *joined = x_mul(kernel, x_div(kernel, (LoopExpr *)v, m), sum.factor[i]);
             return join_digits(l, x_add(kernel, both, joined));
@@ -294,7 +298,8 @@ void lower_store(Lower *l, const Node *node, const Ix *ix, Value value) {
                join_digits(l, flat.x), value.x);
 }
 
-// ---- known elements ----------------------------------------------------------------------------------
+// ---- known elements
+// ----------------------------------------------------------------------------------
 
 struct Memo {
     Memo *next;
@@ -314,8 +319,8 @@ void lower_know(Lower *l, const Node *node, const Ix *ix, Value value) {
 
 static const Value *known(const Lower *l, const Node *node, const Ix *ix) {
     for (const Memo *memo = l->memo[node->id]; memo; memo = memo->next) {
-        bool same = memo->value.depth <= l->top &&
-                    l->scope[memo->value.depth].serial == memo->serial;
+        bool same =
+            memo->value.depth <= l->top && l->scope[memo->value.depth].serial == memo->serial;
         for (int i = 0; same && i < node->type.rank; i++)
             same = node->type.dim[i] == 1 || x_equal(memo->ix[i].x, ix[i].x);
         if (same)
@@ -324,7 +329,8 @@ static const Value *known(const Lower *l, const Node *node, const Ix *ix) {
     return NULL;
 }
 
-// ---- elementwise ops ---------------------------------------------------------------------------------
+// ---- elementwise ops
+// ---------------------------------------------------------------------------------
 
 static void operand_index(Lower *l, const Type *result, const Type *operand, const Ix *ix,
                           Ix *mapped) {
@@ -356,7 +362,8 @@ static Value map_element(Lower *l, const Node *node, const Ix *ix, ScalarOp op) 
 #include "codegen/scalars.def"
 #undef SCALAR
 
-// ---- leaves ------------------------------------------------------------------------------------------
+// ---- leaves
+// ------------------------------------------------------------------------------------------
 
 Value lower_const(Lower *l, const Node *node, const Ix *ix) {
     (void)ix;
@@ -391,13 +398,15 @@ Value lower_put(Lower *l, const Node *node, const Ix *ix) {
     return lower_input(l, node, ix); // always in memory
 }
 
-// ---- conditions --------------------------------------------------------------------------------------
+// ---- conditions
+// --------------------------------------------------------------------------------------
 
 static bool decided(const LoopExpr *condition, bool truth) {
     return condition && condition->kind == E_CONST && (condition->integer != 0) == truth;
 }
 
-// The element at `ix` where the condition holds, else `fill`. The axes of `guarded` are in range only then.
+// The element at `ix` where the condition holds, else `fill`. The axes of `guarded` are in range
+// only then.
 static Value element_if(Lower *l, LoopExpr *condition, const Node *node, Ix *ix, unsigned guarded,
                         double fill) {
     ScalarType type = scalar_type_of(node->type.dtype);
@@ -442,7 +451,8 @@ Value lower_inside(Lower *l, const Node *node, Ix *ix, LoopExpr *also, double fi
     return element_if(l, condition, node, ix, also ? ~0u : guarded, fill);
 }
 
-// ---- views -------------------------------------------------------------------------------------------
+// ---- views
+// -------------------------------------------------------------------------------------------
 
 Value lower_reshape(Lower *l, const Node *node, const Ix *ix) {
     Ix mapped[MAX_RANK];
@@ -567,7 +577,8 @@ Value lower_take(Lower *l, const Node *node, const Ix *ix) {
     return lower_element(l, x, mapped);
 }
 
-// ---- reductions, effects -------------------------------------------------------------------------------
+// ---- reductions, effects
+// -------------------------------------------------------------------------------
 
 Value lower_reduce(Lower *l, const Node *node, const Ix *ix) {
     return reduce_here(l, node, ix);

@@ -1,5 +1,5 @@
-// codegen/lower_reduce.c -- what is summed: for each reduction and contraction the domain of its sum,
-// the term at a point of it, and the result.
+// codegen/lower_reduce.c -- what is summed: for each reduction and contraction the domain of its
+// sum, the term at a point of it, and the result.
 //
 // A reduction takes one sweep over its domain or two, one after the other: the variance sums
 // squared distances from the mean of the first; argmax looks for the least index at which the
@@ -48,7 +48,8 @@ double reduce_start(const Node *node, uint32_t part) {
     }
 }
 
-// ---- einsum: letters -------------------------------------------------------------------------------
+// ---- einsum: letters
+// -------------------------------------------------------------------------------
 
 typedef struct Letters {
     const char *a, *b, *out;
@@ -92,7 +93,8 @@ static void einsum_index(const Node *node, int operand, const Ix *ix, const Ix *
     }
 }
 
-// ---- domains ---------------------------------------------------------------------------------------
+// ---- domains
+// ---------------------------------------------------------------------------------------
 
 static bool is_reduced(const Node *node, int axis) {
     for (uint32_t k = 0; k < node->attrs->axes.count; k++) {
@@ -100,6 +102,12 @@ static bool is_reduced(const Node *node, int axis) {
             return true;
     }
     return false;
+}
+
+static int64_t part_images(const Node *node) {
+    int64_t batch = node->operand[0]->type.dim[0];
+    int64_t parts = node->attrs->parts ? node->attrs->parts : 1;
+    return (batch + parts - 1) / parts;
 }
 
 uint32_t reduce_extents(const Node *node, int64_t *extent) {
@@ -117,8 +125,8 @@ uint32_t reduce_extents(const Node *node, int64_t *extent) {
         extent[0] = b->dim[0] / node->attrs->groups;
         memcpy(extent + 1, b->dim + 2, 2 * sizeof *extent);
         return 3;
-    case OP_conv2d_weight: // N, OH, OW
-        extent[0] = b->dim[0];
+    case OP_conv2d_weight: // N, or those of one part, OH, OW
+        extent[0] = part_images(node);
         memcpy(extent + 1, b->dim + 2, 2 * sizeof *extent);
         return 3;
     case OP_fold: // KH, KW
@@ -145,7 +153,8 @@ int64_t reduce_flops(const Node *node) {
     return op_has(node->op, CONTRACTS) ? 2 * type_count(&node->type) * domain_count(node) : 0;
 }
 
-// ---- terms -----------------------------------------------------------------------------------------
+// ---- terms
+// -----------------------------------------------------------------------------------------
 
 static Ix at(LoopExpr *x, uint32_t guard) {
     return (Ix){x, guard};
@@ -206,18 +215,22 @@ static Value conv2d_input_term(Lower *l, const Node *node, const Ix *ix, const I
     return product(l, lower_inside(l, node->operand[0], image, divides, 0), y);
 }
 
-// dw[k, c, kh, kw] = sum over (n, oh, ow) of x[n, g C/G + c, oh s + kh d - p, ..] dy[n, k, oh, ow]
+// dw[k, c, kh, kw] = sum over (n, oh, ow) of x[n, g C/G + c, oh s + kh d - p, ..] dy[n, k, oh, ow];
+// with parts, dw[part, k, ..] sums over the images of that part, the last of which may have fewer.
 static Value conv2d_weight_term(Lower *l, const Node *node, const Ix *ix, const Ix *inner) {
     const Attrs *as = node->attrs;
-    const Type *w = &node->type;
-    Ix group = at(x_div(l->kernel, ix[0].x, w->dim[0] / as->groups), ix[0].guard);
-    Ix image[4] = {inner[0], position(l, group, w->dim[1], ix[1], 1, 0)};
+    const Type *dy = &node->operand[1]->type;
+    const Ix *filter = as->parts ? ix + 1 : ix;
+    int64_t channels = node->operand[0]->type.dim[1] / as->groups;
+    Ix group = at(x_div(l->kernel, filter[0].x, dy->dim[1] / as->groups), filter[0].guard);
+    Ix n = as->parts ? position(l, ix[0], part_images(node), inner[0], 1, 0) : inner[0];
+    Ix image[4] = {n, position(l, group, channels, filter[1], 1, 0)};
     for (int i = 0; i < 2; i++)
-        image[2 + i] = position(l, inner[1 + i], as->stride.at[i], ix[2 + i], as->dilation.at[i],
-                                -as->padding.at[i]);
-    Ix out[4] = {inner[0], ix[0], inner[1], inner[2]};
-    Value dy = lower_element(l, node->operand[1], out);
-    return product(l, lower_inside(l, node->operand[0], image, NULL, 0), dy);
+        image[2 + i] = position(l, inner[1 + i], as->stride.at[i], filter[2 + i],
+                                as->dilation.at[i], -as->padding.at[i]);
+    Ix out[4] = {n, filter[0], inner[1], inner[2]};
+    Value cotangent = lower_inside(l, node->operand[1], out, NULL, 0);
+    return product(l, lower_inside(l, node->operand[0], image, NULL, 0), cotangent);
 }
 
 static Value einsum_term(Lower *l, const Node *node, const Ix *ix, const Ix *inner) {
@@ -288,8 +301,8 @@ Value reduce_term(Lower *l, const Node *node, uint32_t part, const Ix *ix, const
     uint32_t depth = x.depth > known[0].depth ? x.depth : known[0].depth;
     if (node->op == OP_variance) {
         LoopExpr *count = x_const(kernel, (double)domain_count(node), x.x->type);
-        Value mean = lower_bind(
-            l, "mean", (Value){x2(kernel, X_div, known[0].x, count), known[0].depth});
+        Value mean =
+            lower_bind(l, "mean", (Value){x2(kernel, X_div, known[0].x, count), known[0].depth});
         Value off = lower_bind(l, "off", (Value){x2(kernel, X_sub, x.x, mean.x), depth});
         return product(l, off, off);
     }
@@ -312,7 +325,8 @@ Value reduce_result(Lower *l, const Node *node, const Value *known) {
     return lower_bind(l, "variance", (Value){x, last.depth});
 }
 
-// ---- a reduction on the spot -----------------------------------------------------------------------
+// ---- a reduction on the spot
+// -----------------------------------------------------------------------
 
 static Value sum_here(Lower *l, const Node *node, uint32_t part, const Ix *ix, const Value *known) {
     LoopKernel *kernel = l->kernel;
@@ -327,9 +341,9 @@ static Value sum_here(Lower *l, const Node *node, uint32_t part, const Ix *ix, c
     loop_set(kernel, body, local, NULL, 0, x_const(kernel, reduce_start(node, part), type));
     for (uint32_t i = 0; i < count; i++) {
         LoopExpr *end = x_int(kernel, extent[i]);
-        inner[i] = lower_ix(extent[i] == 1 ? x_int(kernel, 0)
-                                           : scope_open_for(l, LOOP_SERIAL, "i", x_int(kernel, 0),
-                                                            end, 1));
+        inner[i] = lower_ix(extent[i] == 1
+                                ? x_int(kernel, 0)
+                                : scope_open_for(l, LOOP_SERIAL, "i", x_int(kernel, 0), end, 1));
     }
     Value term = reduce_term(l, node, part, ix, inner, known);
     loop_accumulate(kernel, l->scope[l->top].body, local, NULL, 0, reduce_op(node, part), term.x);

@@ -90,7 +90,8 @@ typedef struct Schedule {
     bool vector_rows;
 } Schedule;
 
-// ---- what there is to do -----------------------------------------------------------------------------
+// ---- what there is to do
+// -----------------------------------------------------------------------------
 
 static void add_axis(Space *space, int64_t extent) {
     kdc_assert(space->axis_count < MAX_INNER);
@@ -122,9 +123,8 @@ static void find_levels(const Schedule *s, uint32_t *level) {
         const Node *node = source->node[i];
         for (uint32_t k = 0; k < node->arity; k++) {
             const Node *x = node->operand[k];
-            uint32_t after = level[x->id] + (s->l->member[x->id] && node_sums(x)
-                                                 ? reduce_part_count(x)
-                                                 : 0);
+            uint32_t after =
+                level[x->id] + (s->l->member[x->id] && node_sums(x) ? reduce_part_count(x) : 0);
             if (s->l->member[x->id] && after > level[node->id])
                 level[node->id] = after;
         }
@@ -178,7 +178,8 @@ static void plan_sweeps(Schedule *s) {
     }
 }
 
-// ---- indices -----------------------------------------------------------------------------------------
+// ---- indices
+// -----------------------------------------------------------------------------------------
 
 static void make_atoms(Space *space) {
     space->atom_count = 0;
@@ -225,7 +226,8 @@ static void node_index(const Schedule *s, const Node *node, const Ix *within, Ix
     }
 }
 
-// ---- the body of a sweep, and of a row -----------------------------------------------------------------
+// ---- the body of a sweep, and of a row
+// -----------------------------------------------------------------
 
 static void declare_sums(Schedule *s, uint32_t space) {
     Lower *l = s->l;
@@ -310,7 +312,7 @@ static void open_group(Schedule *s, Space *space, uint32_t group, LoopKind kind)
     const char *name = kind == LOOP_VECTOR ? "v" : space == &s->space[0] ? "r" : "i";
     LoopExpr *var = scope_open_for(l, kind, name, x_int(l->kernel, 0), end, 1);
     if (l->trial)
-        space->atom[space->order[group]].var = var->index;
+        space->atom[space->order[group]].var = var->kind == E_VAR ? var->index : UINT32_MAX;
     set_atoms(s, space, group, var);
 }
 
@@ -341,7 +343,8 @@ static void row_body(Schedule *s) {
     store_all(s, 0, NULL);
 }
 
-// ---- the trial run -------------------------------------------------------------------------------------
+// ---- the trial run
+// -------------------------------------------------------------------------------------
 
 static void group_singly(Space *space) {
     space->group_count = space->atom_count;
@@ -409,7 +412,8 @@ static bool grant_splits(Schedule *s) {
     return any;
 }
 
-// ---- what the trial run tells ----------------------------------------------------------------------------
+// ---- what the trial run tells
+// ----------------------------------------------------------------------------
 
 static void make_rigid(Schedule *s, const LoopExpr *x) {
     for (uint32_t i = 0; x->kind == E_VAR && i < s->space_count; i++) {
@@ -565,7 +569,8 @@ static void read_trial(Schedule *s) {
     s->vector_rows = s->space_count == 1 || rows_are_contiguous(s);
 }
 
-// ---- the rows' loops -----------------------------------------------------------------------------------
+// ---- the rows' loops
+// -----------------------------------------------------------------------------------
 
 /// Leading groups of the rows go to the parallel loop, the next ones are serial. With vectors of
 /// rows the last group is the vector loop, cut in chunks where there are too few iterations.

@@ -20,18 +20,17 @@ int64_t lower_draws(Lower *l) {
     LoopExpr *p = scope_open_for(l, LOOP_PARALLEL, "p", x_int(kernel, 0), x_int(kernel, chunks), 1);
     LoopExpr *begin = x_mul(kernel, p, CHUNK);
     LoopExpr *end = x_offset(kernel, begin, CHUNK);
-    LoopExpr *argument[] = {x_load(kernel, buffer, x_int(kernel, 0)),
-                            begin,
-                            x2(kernel, X_min, end, x_int(kernel, count)),
-                            x_frame(kernel, FRAME_SEED),
-                            x_int(kernel, node->attrs->stream),
-                            x_frame(kernel, FRAME_ITERATION)};
+    LoopExpr *argument[] = {
+        x_load(kernel, buffer, x_int(kernel, 0)),     begin,
+        x2(kernel, X_min, end, x_int(kernel, count)), x_frame(kernel, FRAME_SEED),
+        x_int(kernel, node->attrs->stream),           x_frame(kernel, FRAME_ITERATION)};
     loop_call(kernel, l->scope[l->top].body, entry, argument, 6);
     scope_close(l);
     return chunks;
 }
 
-// ---- put, put_add ------------------------------------------------------------------------------------
+// ---- put, put_add
+// ------------------------------------------------------------------------------------
 
 /// x as [before, extent, after] around the axis of the rows.
 typedef struct Columns {
