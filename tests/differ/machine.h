@@ -1,9 +1,9 @@
 /// A module compiled, and memory to run it in: what tests need to hold generated code against the
 /// interpreter of the tensor IR.
 ///
-/// A machine runs a graph in one of two ways: as machine code by the JIT, or by interpreting the loop
-/// IR here, one scalar at a time. Where the two differ the emitter is wrong; where they agree with each
-/// other and not with eval_run() the lowering is.
+/// A machine runs a graph in one of two ways: as machine code by the JIT, or by interpreting the
+/// loop IR here, one scalar at a time. Where the two differ the emitter is wrong; where they agree
+/// with each other and not with eval_run() the lowering is.
 #ifndef KDC_TESTS_DIFFER_MACHINE_H
 #define KDC_TESTS_DIFFER_MACHINE_H
 
@@ -14,7 +14,7 @@ typedef struct Machine {
     Arena arena;
     const Module *module;
     LoopProgram *loops;
-    Jit *jit;                    // NULL: interpret
+    Jit *jit; // NULL: interpret
     const KdrtProgram *program;
     char *storage, *phase, *step, *thread, *output, *scalar;
     const void **input; // by graph input index

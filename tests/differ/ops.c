@@ -119,6 +119,7 @@ static void check_op(void **state) {
 int main(void) {
     struct CMUnitTest test[OP_COUNT];
     for (int op = 0; op < OP_COUNT; op++)
-        test[op] = (struct CMUnitTest){op_info[op].name, check_op, NULL, NULL, (void *)(intptr_t)op};
+        test[op] =
+            (struct CMUnitTest){op_info[op].name, check_op, NULL, NULL, (void *)(intptr_t)op};
     return _cmocka_run_group_tests("differ_ops", test, OP_COUNT, NULL, NULL);
 }
