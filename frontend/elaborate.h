@@ -548,6 +548,7 @@ struct StepWork {
     Vec(Term) terms;
     Map reports; // name to Span
     bool is_eval, dry;
+    bool poisoned; // a term is a mistake: nothing is known of what the others reach
 };
 
 /// Elaborates one step on batches of `batch`; dry: only to learn what is inside the models. Returns

@@ -22,25 +22,25 @@ enum { ERRORS_MAX = 1000 };
      STMT(MODEL) | STMT(SPLIT))
 
 typedef struct PlaceRow {
-    const char *text;
+    const char *text; // with its preposition
     uint64_t allowed;
 } PlaceRow;
 
 static const PlaceRow places[PLACE_COUNT] = {
-    [PLACE_FILE] = {"the top of a file", DECLARATIONS | STMT(LET) | STMT(ASSERT)},
-    [PLACE_REPL] = {"the prompt", DECLARATIONS | CODE | STMT(UPDATE) | STMT(EXPR)},
-    [PLACE_FN] = {"a `fn`", CODE | STMT(RETURN)},
-    [PLACE_NET] = {"a `net`",
+    [PLACE_FILE] = {"at the top of a file", DECLARATIONS | STMT(LET) | STMT(ASSERT)},
+    [PLACE_REPL] = {"at the prompt", DECLARATIONS | CODE | STMT(UPDATE) | STMT(EXPR)},
+    [PLACE_FN] = {"in a `fn`", CODE | STMT(RETURN)},
+    [PLACE_NET] = {"in a `net`",
                    CODE | STMT(RETURN) | STMT(UPDATE) | STMT(TAP) | STMT(SPLIT) | STMT(MODEL)},
-    [PLACE_OPTIMIZER] = {"an `optimizer`", CODE | STMT(UPDATE)},
-    [PLACE_DATA] = {"a `data` block", STMT(SETTING)},
-    [PLACE_TRAIN] = {"a `train` block", PHASE_PARTS | STMT(PHASE)},
-    [PLACE_PHASE] = {"a `phase`", PHASE_PARTS},
-    [PLACE_STEP] = {"a `step`", CODE | STMT(UPDATE) | STMT(WHEN) | STMT(MINIMIZE) | STMT(REPORT)},
-    [PLACE_EVAL] = {"an `eval`", CODE | STMT(UPDATE) | STMT(REPORT) | STMT(FINISH)},
-    [PLACE_FINISH] = {"a `finish`", CODE | STMT(REPORT)},
-    [PLACE_GROUP] = {"an `optimize` block", STMT(SETTING)},
-    [PLACE_DEPLOY] = {"a `deploy`", CODE | STMT(RETURN) | STMT(EXIT)},
+    [PLACE_OPTIMIZER] = {"in an `optimizer`", CODE | STMT(UPDATE)},
+    [PLACE_DATA] = {"in a `data` block", STMT(SETTING)},
+    [PLACE_TRAIN] = {"in a `train` block", PHASE_PARTS | STMT(PHASE)},
+    [PLACE_PHASE] = {"in a `phase`", PHASE_PARTS},
+    [PLACE_STEP] = {"in a `step`", CODE | STMT(UPDATE) | STMT(WHEN) | STMT(MINIMIZE) | STMT(REPORT)},
+    [PLACE_EVAL] = {"in an `eval`", CODE | STMT(UPDATE) | STMT(REPORT) | STMT(FINISH)},
+    [PLACE_FINISH] = {"in a `finish`", CODE | STMT(REPORT)},
+    [PLACE_GROUP] = {"in an `optimize` block", STMT(SETTING)},
+    [PLACE_DEPLOY] = {"in a `deploy`", CODE | STMT(RETURN) | STMT(EXIT)},
 };
 
 static bool allows(AstPlace place, AstStmtKind kind) {
@@ -97,32 +97,29 @@ const char *ast_foreign_word_help(const char *word) {
 
 // ---- messages ----
 
-/// "a `step`, an `eval` or a `finish`": where a kind of statement may stand.
+/// "in a `step`, in an `eval` or in a `finish`": where a kind of statement may stand. "" if that is
+/// almost everywhere.
 static const char *home_text(Arena *arena, AstStmtKind kind) {
+    enum { SHOWN_MAX = 4 };
     const char *home[PLACE_COUNT];
     size_t count = 0;
     for (int place = 0; place < PLACE_COUNT; place++)
         if (place != PLACE_REPL && allows((AstPlace)place, kind))
             home[count++] = places[place].text;
     StrBuf text = {.arena = arena};
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && count <= SHOWN_MAX; i++) {
         strbuf_puts(&text, i == 0 ? "" : i + 1 == count ? " or " : ", ");
         strbuf_puts(&text, home[i]);
     }
     return strbuf_text(&text);
 }
 
-static const char *preposition(AstPlace place) {
-    return place == PLACE_FILE || place == PLACE_REPL ? "at" : "in";
-}
-
 static void misplaced(AstStmt *stmt, AstPlace place, DiagSink *diags) {
-    Diag *d = diag_error(diags, stmt->word_span, "%s cannot stand %s %s",
-                         stmt_kind_text(stmt->kind), preposition(place), places[place].text);
+    Diag *d = diag_error(diags, stmt->word_span, "%s cannot stand %s", stmt_kind_text(stmt->kind),
+                         places[place].text);
     const char *home = home_text(diags->arena, stmt->kind);
-    bool file = strcmp(home, places[PLACE_FILE].text) == 0;
     if (home[0] != '\0')
-        diag_help(d, "it belongs %s %s", file ? "at" : "in", home);
+        diag_help(d, "it belongs %s", home);
     stmt->kind = STMT_ERROR;
 }
 
@@ -164,7 +161,7 @@ static void no_such_statement(AstStmt *stmt, AstPlace place, DiagSink *diags) {
         diag_error(diags, word->span, "there is no statement `%s`", word->text);
     } else {
         Diag *d = diag_error(diags, word->span, "there is no statement `%s`", word->text);
-        diag_help(d, "settings (`word values`) belong in %s", home_text(diags->arena, STMT_SETTING));
+        diag_help(d, "settings (`word values`) belong %s", home_text(diags->arena, STMT_SETTING));
     }
     silence(stmt->setting.values, stmt->setting.count);
     stmt->kind = STMT_ERROR;

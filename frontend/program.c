@@ -171,6 +171,8 @@ static void deploy_storages(Elab *e, DeploySpec *spec, const Graph *graph) {
 }
 
 static Value deploy_model(Elab *e, const AstStmt *stmt, Instance *model) {
+    if (!model->has_input && e->diags->error_count)
+        return value_poison(); // what would have applied it may not have come so far
     if (!model->has_input) {
         Diag *d = report_error(e, stmt->deploy.model->span,
                                "`%s` is deployed, but no step or eval applies it", model->path);
@@ -189,6 +191,8 @@ static Value deploy_body(Elab *e, const AstStmt *stmt) {
     Scope *scope = scope_new(e, e->scope), *outer = e->scope;
     const DataSpec *data = NULL;
     Type type;
+    if (!e->program->data.count && e->diags->error_count)
+        return value_poison();
     for (size_t i = 0; i < e->program->data.count && stmt->deploy.param_count; i++)
         if (!data && field_type(e->program->data.at[i], stmt->deploy.params[0].name.text, &type))
             data = e->program->data.at[i];

@@ -80,8 +80,10 @@ static void exec_minimize(Elab *e, const AstStmt *stmt) {
             good = false;
         }
     }
-    if (v.kind == VALUE_POISON)
+    if (v.kind == VALUE_POISON) {
+        e->step->poisoned = true;
         return;
+    }
     term.loss = lift(e, v, NULL, span, "`minimize`: ");
     if (!term.loss || !good)
         return;
@@ -200,7 +202,7 @@ int32_t elaborate_step(Elab *e, PhaseWork *work, Deferred at, int number, int64_
     e->ctx = context_new(e, graph, streams_of(work, false, number));
     e->ctx->is_step = true;
     run_body_of(e, work, at, data, batch, &step);
-    bool good = e->diags->error_count == errors && !e->stopped;
+    bool good = e->diags->error_count == errors && !e->stopped && !step.poisoned;
     if (good && !dry) {
         elaborate_updates(e, work, &step);
         good = e->diags->error_count == errors && !e->stopped;

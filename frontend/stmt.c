@@ -182,19 +182,22 @@ static Flow exec_if(Elab *e, const AstStmt *stmt) {
     return FLOW_NEXT;
 }
 
-static void exec_assert(Elab *e, const AstStmt *stmt) {
+// What an assertion guards would only say the same again: the body ends with it.
+static Flow exec_assert(Elab *e, const AstStmt *stmt) {
     Value v = eval_expr(e, stmt->assertion.condition);
     bool holds;
     if (v.kind == VALUE_TENSOR) {
         not_built(e, stmt->word_span, "an `assert` on what is known at run time only");
-        return;
+        return FLOW_NEXT;
     }
     if (!value_condition(e, v, stmt->assertion.condition, "`assert`", &holds) || holds)
-        return;
+        return FLOW_NEXT;
     const char *text = stmt->assertion.message ? eval_text(e, stmt->assertion.message)
                                                : "the assertion does not hold";
     if (text)
         fail(e, stmt->assertion.condition->span, "%s", text);
+    e->result = value_poison();
+    return FLOW_RETURN;
 }
 
 static void exec_net_split(Elab *e, const AstStmt *stmt) {
@@ -231,8 +234,7 @@ static Flow exec_stmt(Elab *e, const AstStmt *stmt) {
     case STMT_IF:
         return exec_if(e, stmt);
     case STMT_ASSERT:
-        exec_assert(e, stmt);
-        return FLOW_NEXT;
+        return exec_assert(e, stmt);
     case STMT_MINIMIZE:
     case STMT_REPORT:
         step_statement(e, stmt);

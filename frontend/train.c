@@ -513,7 +513,7 @@ static void phase_steps(Elab *e, PhaseWork *work, PhaseSpec *spec) {
         Variant variant = {-1, -1};
         variant.full = elaborate_step(e, work, work->steps.at[i], (int)i, spec->batch, "", false);
         if (variant.full < 0)
-            return;
+            return; // nor is it known what the terms reach
         if (spec->last_batch)
             variant.last = elaborate_step(e, work, work->steps.at[i], (int)i, spec->last_batch,
                                           ".last", false);
