@@ -10,7 +10,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { ALIGNMENT = 64, CHUNK_BYTES = 64 << 10, HUGE_PAGE_BYTES = 2 << 20 };
+enum {
+    ALIGNMENT = 64,
+    CHUNK_BYTES = 64 << 10,
+    HUGE_PAGE_BYTES = 2 << 20,
+    HUGE_FROM_BYTES = 4 << 20
+};
 
 bool kdrt_fail(KdrtError *error, int status, const char *format, ...) {
     if (error->status)
@@ -101,7 +106,7 @@ void *kdrt_alloc(Env *env, size_t size_bytes) {
         (env->count[IO_malloc] == fault->at ||
          (fault->for_ever && env->count[IO_malloc] > fault->at)))
         return NULL;
-    size_t alignment = size_bytes >= 2 * HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : ALIGNMENT;
+    size_t alignment = size_bytes >= HUGE_FROM_BYTES ? HUGE_PAGE_BYTES : ALIGNMENT;
     if (size_bytes > SIZE_MAX / 4)
         return NULL;
     size_t rounded = (size_bytes + alignment - 1) & ~(alignment - 1);

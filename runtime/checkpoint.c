@@ -264,14 +264,14 @@ static json_t *open_bytes(Bytes bytes, const uint8_t **data, KdrtError *error) {
     Trailer trailer;
     uint64_t header_bytes;
     const char *damaged = "is no checkpoint, or damaged";
-    if (bytes.length < PREFIX_BYTES + sizeof trailer || memcmp(bytes.at, magic, 8)) {
+    if (bytes.length < PREFIX_BYTES + sizeof trailer || memcmp(bytes.at, magic, 8) != 0) {
         kdrt_fail(error, STATUS_WORLD, "byte 0: %s", damaged);
         return NULL;
     }
     size_t end = bytes.length - sizeof trailer;
     memcpy(&trailer, bytes.at + end, sizeof trailer);
     memcpy(&header_bytes, bytes.at + 8, 8);
-    if (memcmp(trailer.magic, end_magic, 8) || trailer.file_bytes != bytes.length ||
+    if (memcmp(trailer.magic, end_magic, 8) != 0 || trailer.file_bytes != bytes.length ||
         trailer.trailer_crc != kdrt_crc32c(0, &trailer, offsetof(Trailer, trailer_crc)) ||
         header_bytes > MOST_HEADER_BYTES || header_bytes > end - PREFIX_BYTES) {
         kdrt_fail(error, STATUS_WORLD, "byte %zu: the end %s", end, damaged);
@@ -339,7 +339,7 @@ static void shape_text(Text *text, const json_t *tensor) {
 static bool same_type(const json_t *tensor, const Storage *storage) {
     const char *dtype = json_string_value(json_object_get(tensor, "dtype"));
     const json_t *shape = json_object_get(tensor, "shape");
-    if (!dtype || strcmp(dtype, kdrt_dtype_name(storage->dtype)) ||
+    if (!dtype || strcmp(dtype, kdrt_dtype_name(storage->dtype)) != 0 ||
         json_array_size(shape) != (size_t)storage->rank)
         return false;
     for (int64_t axis = 0; axis < storage->rank; axis++)
@@ -419,7 +419,7 @@ static void restore_options(KdrtSession *session, const json_t *root) {
 static bool restore(KdrtSession *session, const json_t *root, const uint8_t *data,
                     KdrtError *error) {
     const char *hash = json_string_value(json_object_get(root, "program_hash"));
-    if (!hash || strcmp(hash, session->manifest.program_hash))
+    if (!hash || strcmp(hash, session->manifest.program_hash) != 0)
         return fail_other_program(session, root, error);
     Position at = {0};
     if (!read_position(root, &session->manifest, &at))
@@ -437,7 +437,7 @@ static bool restore(KdrtSession *session, const json_t *root, const uint8_t *dat
             const json_t *other = json_array_get(tensors, (size_t)i);
             const char *name = json_string_value(json_object_get(other, "name"));
             int64_t size_bytes = json_integer_value(json_object_get(other, "size_bytes"));
-            if (!name || strcmp(name, tensor->name) || size_bytes != tensor->size_bytes)
+            if (!name || strcmp(name, tensor->name) != 0 || size_bytes != tensor->size_bytes)
                 ok = fail_other_program(session, root, error);
             else if (pass == 1)
                 memcpy(tensor->data, from, (size_t)size_bytes);

@@ -43,7 +43,7 @@ static bool stream_open(Stream *s, Bytes bytes, Arena *arena, KdrtError *error) 
     s->z.opaque = arena;
     if (inflateInit2(&s->z, 15 + 16) != Z_OK)
         return kdrt_fail_memory(error, 1 << 16);
-    s->z.next_in = (Bytef *)(uintptr_t)bytes.at;
+    s->z.next_in = (Bytef *)bytes.at;
     return true;
 }
 

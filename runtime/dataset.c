@@ -27,7 +27,7 @@ bool kdrt_source_open(const char *source, const SourceRequest *request, Files *f
     };
     *files = (Files){0};
     for (size_t i = 0; i < sizeof readers / sizeof *readers; i++) {
-        if (strcmp(source, kdrt_source_name(i)))
+        if (strcmp(source, kdrt_source_name(i)) != 0)
             continue;
         if (!kdrt_io_exists(request->path))
             return kdrt_fail(error, STATUS_WORLD,
@@ -80,7 +80,7 @@ static bool fail_other(const DataSpec *spec, const char *path, KdrtError *error,
 static bool check_labels(const DataSpec *spec, const FilePart *part, KdrtError *error) {
     for (int64_t c = 0; c < part->column_count; c++) {
         const FileColumn *column = &part->column[c];
-        if (strcmp(column->name, "label") || column->dtype != DTYPE_u8 || !spec->classes)
+        if (strcmp(column->name, "label") != 0 || column->dtype != DTYPE_u8 || !spec->classes)
             continue;
         for (int64_t i = 0; i < part->count; i++) {
             uint8_t label = column->data[i * column->stride_bytes];
@@ -176,7 +176,7 @@ static bool bind_field(Arena *arena, Dataset *dataset, const Field *field, Field
         if (!strcmp(part->column[c].name, field->column))
             binding->column = (int)c;
     if (binding->column < 0) {
-        if (strcmp(field->name, "index"))
+        if (strcmp(field->name, "index") != 0)
             return kdrt_fail(error, STATUS_WORLD, "%s: `%s` has no field `%s`", path, spec->name,
                              field->column);
         return field->rank == 0 || fail_shape(spec, field, NULL, 0, path, error);

@@ -260,8 +260,9 @@ static bool judge_epoch(KdrtSession *session) {
     if (judged < 0)
         return false;
     double value = session->value[judged];
-    bool better = phase->keep_lowest ? value < session->best_value : value > session->best_value;
-    if (session->at.best_epoch < 0 || better) {
+    double best = session->best_value;
+    bool better = phase->keep_lowest ? value < best : value > best;
+    if (session->at.best_epoch < 0 || better || (isnan(best) && !isnan(value))) {
         session->best_value = value;
         session->at.best_epoch = session->at.epoch;
         memcpy(session->best, session->frame.storage, (size_t)session->manifest.storage_bytes);

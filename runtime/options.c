@@ -90,7 +90,7 @@ static bool flag_resume(Parse *p, const char *name, const char *value) {
 }
 
 static bool flag_seed(Parse *p, const char *name, const char *value) {
-    int64_t seed;
+    int64_t seed = 0;
     p->options->seed_given = true;
     if (!parse_integer(p, name, value, 0, &seed))
         return false;
@@ -230,7 +230,7 @@ bool kdrt_options_read(const Manifest *manifest, Arena *arena, int argc, char **
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "-h"))
             return options->help = true;
-        if (strncmp(argv[i], "--", 2) || !argv[i][2])
+        if (strncmp(argv[i], "--", 2) != 0 || !argv[i][2])
             return kdrt_fail(error, STATUS_PROGRAM, "`%s` is no option; --help lists them",
                              argv[i]);
         const char *name = argv[i] + 2;

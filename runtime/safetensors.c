@@ -156,7 +156,7 @@ static bool check_metadata(Reader *r, const json_t *metadata) {
     const char *key;
     json_t *value;
     bool ok = json_is_object(metadata);
-    json_object_foreach((json_t *)(uintptr_t)metadata, key, value) ok = ok && json_is_string(value);
+    json_object_foreach((json_t *)metadata, key, value) ok = ok && json_is_string(value);
     return ok || kdrt_fail(r->error, STATUS_WORLD, "__metadata__ holds something else than texts");
 }
 

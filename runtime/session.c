@@ -277,7 +277,7 @@ const void *kdrt_session_storage(const KdrtSession *session, const char *name,
                                  int64_t *size_bytes) {
     for (int64_t i = 0; i < session->manifest.storage_count; i++) {
         const Storage *storage = &session->manifest.storage[i];
-        if (storage->kind == STORAGE_PHASE || strcmp(storage->name, name))
+        if (storage->kind == STORAGE_PHASE || strcmp(storage->name, name) != 0)
             continue;
         *size_bytes = storage->size_bytes;
         return (const char *)session->frame.storage + storage->offset;

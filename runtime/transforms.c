@@ -37,7 +37,7 @@ static bool bind_random_crop(const TransformSpec *spec, Transform *t, KdrtError 
     double pad = number_arg(spec, "pad", 0), size = number_arg(spec, "size", 0);
     const char *mode = text_arg(spec, "mode", "zero");
     t->reflect = !strcmp(mode, "reflect");
-    if (!t->reflect && strcmp(mode, "zero"))
+    if (!t->reflect && strcmp(mode, "zero") != 0)
         return kdrt_fail(error, STATUS_PROGRAM,
                          "random_crop: `mode` is `zero` or `reflect`, not `%s`", mode);
     double smallest = (double)(t->in[1] < t->in[2] ? t->in[1] : t->in[2]);
@@ -139,7 +139,7 @@ static const struct {
 bool kdrt_transform_bind(const TransformSpec *spec, const int64_t in[3], Transform *transform,
                          KdrtError *error) {
     for (size_t kind = 0; kind < TRANSFORM_COUNT; kind++) {
-        if (strcmp(spec->name, kdrt_transform_name(kind)))
+        if (strcmp(spec->name, kdrt_transform_name(kind)) != 0)
             continue;
         *transform = (Transform){.kind = (TransformKind)kind};
         memcpy(transform->in, in, sizeof transform->in);
