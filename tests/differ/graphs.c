@@ -188,9 +188,7 @@ static void check_graph(void **state) {
     check_kernels(path);
     for (int level = 0; level <= 3; level++) {
         check_level(path, level, MACHINE_INTERPRETS);
-#ifdef KDC_TESTS_JIT
         check_level(path, level, 0);
-#endif
     }
 }
 

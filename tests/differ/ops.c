@@ -108,10 +108,8 @@ static void check_op(void **state) {
         for (int level = 0; level <= 2; level++) {
             check_case(op, i, DT_F64, level, MACHINE_INTERPRETS);
             check_case(op, i, DT_F32, level, MACHINE_INTERPRETS);
-#ifdef KDC_TESTS_JIT
             check_case(op, i, DT_F64, level, 0);
             check_case(op, i, DT_F32, level, 0);
-#endif
         }
     }
 }
