@@ -168,21 +168,11 @@ AstExpr *ast_choice(Arena *arena, Span span, AstChoice *branches, size_t count) 
 // ---- what is said about kinds ----
 
 static const char *const binary_texts[BINARY_COUNT] = {
-    [BINARY_OR] = "or",
-    [BINARY_AND] = "and",
-    [BINARY_EQUAL] = "==",
-    [BINARY_NOT_EQUAL] = "!=",
-    [BINARY_LESS] = "<",
-    [BINARY_LESS_EQUAL] = "<=",
-    [BINARY_GREATER] = ">",
-    [BINARY_GREATER_EQUAL] = ">=",
-    [BINARY_ADD] = "+",
-    [BINARY_SUBTRACT] = "-",
-    [BINARY_MULTIPLY] = "*",
-    [BINARY_DIVIDE] = "/",
-    [BINARY_FLOOR_DIVIDE] = "//",
-    [BINARY_MODULO] = "%",
-    [BINARY_POWER] = "^",
+    [BINARY_OR] = "or",           [BINARY_AND] = "and",          [BINARY_EQUAL] = "==",
+    [BINARY_NOT_EQUAL] = "!=",    [BINARY_LESS] = "<",           [BINARY_LESS_EQUAL] = "<=",
+    [BINARY_GREATER] = ">",       [BINARY_GREATER_EQUAL] = ">=", [BINARY_ADD] = "+",
+    [BINARY_SUBTRACT] = "-",      [BINARY_MULTIPLY] = "*",       [BINARY_DIVIDE] = "/",
+    [BINARY_FLOOR_DIVIDE] = "//", [BINARY_MODULO] = "%",         [BINARY_POWER] = "^",
 };
 
 const char *binary_op_text(AstBinaryOp op) {

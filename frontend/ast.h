@@ -425,8 +425,8 @@ AstExpr *ast_list(Arena *arena, Span span, AstExpr **items, size_t count);
 AstExpr *ast_comprehension(Arena *arena, Span span, AstExpr *value, AstForClause *clauses,
                            size_t count);
 AstExpr *ast_call(Arena *arena, Span span, AstExpr *callee, AstArg *args, size_t count);
-/// `value |> stage`: a stage that is a call, not in parentheses, gets `value` as its first argument;
-/// any other is called with it alone.
+/// `value |> stage`: a stage that is a call, not in parentheses, gets `value` as its first
+/// argument; any other is called with it alone.
 AstExpr *ast_pipe(Arena *arena, Span span, AstExpr *value, AstExpr *stage);
 AstExpr *ast_index(Arena *arena, Span span, AstExpr *object, AstExpr *index);
 AstExpr *ast_path(Arena *arena, Span span, AstExpr *object, AstName segment);

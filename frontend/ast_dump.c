@@ -1,7 +1,7 @@
 // frontend/ast_dump.c -- a tree as nested lists: `--emit=tree`, which tests compare.
 //
-// One statement a line, blocks indented below it; an expression is a list of its kind's sign and its
-// children, a leaf is written as in the program. `_` stands for a child that is absent.
+// One statement a line, blocks indented below it; an expression is a list of its kind's sign and
+// its children, a leaf is written as in the program. `_` stands for a child that is absent.
 #include "frontend/ast.h"
 
 typedef struct Dumper {

@@ -7,8 +7,8 @@
 // ignores a line end in any context: behind an opening bracket or a comma, before an operator.
 //
 // Comments come from the file's list, in order. One that stood on a line of its own or behind a
-// statement stays there; one from the middle of a statement goes above it, with a single `#`, lest it
-// document what it did not. Empty lines between statements are kept, as one.
+// statement stays there; one from the middle of a statement goes above it, with a single `#`, lest
+// it document what it did not. Empty lines between statements are kept, as one.
 #include <string.h>
 
 #include "frontend/ast.h"
@@ -32,7 +32,7 @@ typedef struct Printer {
     Vec(Piece) pieces;
     size_t indent;
     size_t column;
-    bool flat; // no breaks, whatever the width
+    bool flat;           // no breaks, whatever the width
     const AstFile *file; // or NULL: no comments, no empty lines
     size_t next_comment;
 } Printer;
@@ -40,7 +40,8 @@ typedef struct Printer {
 // ---- pieces ----
 
 static void put(Printer *p, const char *text) {
-    vec_push(&p->arena, &p->pieces, (Piece){.kind = PIECE_TEXT, .text = text, .width = strlen(text)});
+    vec_push(&p->arena, &p->pieces,
+             (Piece){.kind = PIECE_TEXT, .text = text, .width = strlen(text)});
 }
 
 static void put_break(Printer *p, size_t width, int shift) {
@@ -211,8 +212,8 @@ static bool is_digit(char c) {
 
 static bool is_reserved(const char *text, size_t length) {
     static const char *const words[] = {
-        "let",  "return", "fn",    "if", "else", "for", "in",   "when", "and",     "or",
-        "not",  "true",   "false", "as", "at",   "on",  "with", "over", "combine", "from",
+        "let", "return", "fn",    "if", "else", "for", "in",   "when", "and",     "or",
+        "not", "true",   "false", "as", "at",   "on",  "with", "over", "combine", "from",
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strlen(words[i]) == length && memcmp(words[i], text, length) == 0)
@@ -390,8 +391,8 @@ static void put_call(Printer *p, const AstExpr *expr) {
     }
     put_expr(p, callee, TIGHT_POSTFIX);
     // A stage that is itself a call would take the piped value as its own argument.
-    bool plain_call = callee->kind == EXPR_CALL && !callee->parenthesised &&
-                      tightness(callee) == TIGHT_POSTFIX;
+    bool plain_call =
+        callee->kind == EXPR_CALL && !callee->parenthesised && tightness(callee) == TIGHT_POSTFIX;
     if (!expr->call.piped || expr->call.count > 1 || plain_call) {
         put(p, "(");
         put_open(p);
