@@ -3,8 +3,8 @@
 // The grammar has one rule for the statements of all blocks; this table has the rest. `if`, `for`
 // and `when` are transparent: they stand where the table says, and in them stands what may stand
 // around them. A misplaced statement becomes poison, so that nothing further is said about it. What
-// begins with a word that is no statement's is a setting in the tree; where there are no settings it
-// is a mistake, and mostly one that can be named.
+// begins with a word that is no statement's is a setting in the tree; where there are no settings
+// it is a mistake, and mostly one that can be named.
 #include <string.h>
 
 #include "frontend/ast.h"
@@ -36,7 +36,8 @@ static const PlaceRow places[PLACE_COUNT] = {
     [PLACE_DATA] = {"in a `data` block", STMT(SETTING)},
     [PLACE_TRAIN] = {"in a `train` block", PHASE_PARTS | STMT(PHASE)},
     [PLACE_PHASE] = {"in a `phase`", PHASE_PARTS},
-    [PLACE_STEP] = {"in a `step`", CODE | STMT(UPDATE) | STMT(WHEN) | STMT(MINIMIZE) | STMT(REPORT)},
+    [PLACE_STEP] = {"in a `step`",
+                    CODE | STMT(UPDATE) | STMT(WHEN) | STMT(MINIMIZE) | STMT(REPORT)},
     [PLACE_EVAL] = {"in an `eval`", CODE | STMT(UPDATE) | STMT(REPORT) | STMT(FINISH)},
     [PLACE_FINISH] = {"in a `finish`", CODE | STMT(REPORT)},
     [PLACE_GROUP] = {"in an `optimize` block", STMT(SETTING)},
@@ -50,10 +51,10 @@ static bool allows(AstPlace place, AstStmtKind kind) {
 // ---- words ----
 
 static const char *const statement_words[] = {
-    "use",   "param", "option", "fn",     "net",      "optimizer", "model", "split",    "data",
-    "train", "deploy", "phase", "step",   "eval",     "finish",    "optimize", "freeze", "load",
-    "let",   "tap",   "return", "for",    "if",       "when",      "minimize", "report", "exit",
-    "assert",
+    "use",    "param",    "option", "fn",       "net",    "optimizer", "model",
+    "split",  "data",     "train",  "deploy",   "phase",  "step",      "eval",
+    "finish", "optimize", "freeze", "load",     "let",    "tap",       "return",
+    "for",    "if",       "when",   "minimize", "report", "exit",      "assert",
 };
 
 const char *ast_foreign_word_help(const char *word) {
@@ -143,8 +144,8 @@ static bool is_called(const AstStmt *stmt) {
 static void no_such_statement(AstStmt *stmt, AstPlace place, DiagSink *diags) {
     const AstName *word = &stmt->setting.word;
     const char *foreign = ast_foreign_word_help(word->text);
-    const char *near = nearest_name(word->text, statement_words,
-                                    sizeof statement_words / sizeof *statement_words);
+    const char *near =
+        nearest_name(word->text, statement_words, sizeof statement_words / sizeof *statement_words);
     if (foreign) {
         Diag *d = diag_error(diags, word->span, "there is no `%s` in kd", word->text);
         diag_help(d, "%s", foreign);
