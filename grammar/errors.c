@@ -2,8 +2,8 @@
 //
 // The parser knows the true set of tokens that could have stood at an error; it is long. What can
 // begin an expression becomes "an expression", what can begin a statement "a statement", and signs
-// that merely could have followed a value are not mentioned beside what had to. Mistakes that people
-// bring from other languages have sentences of their own, tried first.
+// that merely could have followed a value are not mentioned beside what had to. Mistakes that
+// people bring from other languages have sentences of their own, tried first.
 #include <stdarg.h>
 #include <string.h>
 
@@ -304,21 +304,22 @@ void kd_syntax_error(KdParse *parse, const KdToken *found, const int *tokens, in
         parse->error_count++;
         return;
     }
-    if (foreign_word(parse) || open_interpolation(parse, found) || assignment_sign(parse, found, &expected) || colon(parse, found) ||
+    if (foreign_word(parse) || open_interpolation(parse, found) ||
+        assignment_sign(parse, found, &expected) || colon(parse, found) ||
         update_sign(parse, found, &expected) || missing_let(parse, found) ||
         reserved_name(parse, found, &expected) || operator_after_pipe(parse, found, &expected) ||
         reserved_chain(parse, found, &expected) || block_as_value(parse, found, &expected) ||
         chain_comma(parse, found) || expression_alone(parse, found, &expected))
         return;
-    bool after_word = is_word(parse->head.kind) &&
-                      parse->given_before.span.begin == parse->head.span.begin;
+    bool after_word =
+        is_word(parse->head.kind) && parse->given_before.span.begin == parse->head.span.begin;
     const char *what = expected_text(parse->arena, &expected, after_word);
     if (what[0] == '\0') {
         kd_error(parse, found->span, "%s cannot stand here", found_text(parse, found));
         return;
     }
-    Diag *d = kd_error(parse, found->span, "expected %s, but found %s", what,
-                       found_text(parse, found));
+    Diag *d =
+        kd_error(parse, found->span, "expected %s, but found %s", what, found_text(parse, found));
     // Where a bracket is still open: which one.
     unsigned depth = found->depth;
     if (depth > 0 && (expects(&expected, TOK_RPAREN) || expects(&expected, TOK_RBRACKET)) &&

@@ -828,9 +828,13 @@ static AstName name_of(const char *text, Span span) {
 static AstExpr *shallow(KdParse *parse, AstExpr *expr) {
     if (expr->depth <= AST_DEPTH_MAX)
         return expr;
-    Diag *d = kd_error(parse, expr->span, "this expression is nested more than %d deep",
-                       AST_DEPTH_MAX);
-    diag_help(d, "give parts of it names with `let`");
+    // A chain goes on behind the poison, from the same place.
+    if (expr->span.begin + 1 != parse->deep_begin) {
+        Diag *d = kd_error(parse, expr->span, "this expression is nested more than %d deep",
+                           AST_DEPTH_MAX);
+        diag_help(d, "give parts of it names with `let`");
+    }
+    parse->deep_begin = expr->span.begin + 1;
     return ast_expr(parse->arena, EXPR_ERROR, expr->span);
 }
 
@@ -896,6 +900,8 @@ static AstExpr *string(KdParse *parse, Span span, PartList *parts) {
 
 /// `(a, b)`, `(a = b)`: a mistake, but which one is known only where it stands (placement.c).
 static AstExpr *tuple(KdParse *parse, Span span, ArgList *args) {
+    if (parse->source->text[span.end - 1] != ')') // one that was not closed
+        return ast_expr(parse->arena, EXPR_ERROR, span);
     AstExpr **items = arena_array(parse->arena, AstExpr *, args->count);
     for (size_t i = 0; i < args->count; i++)
         items[i] = args->at[i].value;

@@ -2,9 +2,10 @@
 //
 // A line end is handed out only where it ends a statement: not in `(` and `[`, not after what wants
 // a right side, not before a line that goes on with the one above (the filter looks one token
-// ahead), and never twice in a row. The brackets that the parser gets are always balanced: a missing
-// one is reported here and put in, a superfluous one is reported and left out. So the parser can
-// recover from an error by its own rules at the closing bracket or at the line end: while it skips
+// ahead), and never twice in a row. The brackets that the parser gets are always balanced: a
+// missing one is reported here and put in, a superfluous one is reported and left out. So the
+// parser can recover from an error by its own rules at the closing bracket or at the line end:
+// while it skips
 // (`panic`), brackets that were opened behind the error are swallowed here, whole.
 #include <string.h>
 
@@ -125,6 +126,11 @@ static bool is_word(int kind) {
     return kind >= TOK_USE && kind <= TOK_ASSERT;
 }
 
+static bool begins_statement_only(int kind) {
+    return kind == TOK_LET || kind == TOK_RETURN || kind == TOK_FN || kind == TOK_FOR ||
+           kind == TOK_WHEN || kind == TOK_RBRACE || kind == TOK_END;
+}
+
 /// `elif` and its like, which other languages have.
 static bool is_elif(const KdToken *token) {
     static const char *const words[] = {"elif", "elseif", "elsif"};
@@ -164,8 +170,7 @@ static void close_down_to(KdParse *parse, unsigned depth, uint32_t place) {
         int open = parse->bracket[--parse->depth].open;
         enqueue(parse, (KdToken){.kind = partner(open), .span = span, .depth = parse->depth});
         if (open == TOK_INTERP_OPEN)
-            enqueue(parse,
-                    (KdToken){.kind = TOK_QUOTE_CLOSE, .span = span, .depth = parse->depth});
+            enqueue(parse, (KdToken){.kind = TOK_QUOTE_CLOSE, .span = span, .depth = parse->depth});
     }
 }
 
@@ -195,8 +200,17 @@ static void open_bracket(KdParse *parse, KdToken token) {
         return;
     }
     token.depth = parse->depth;
-    parse->bracket[parse->depth++] = (KdBracket){token.kind, token.span};
+    parse->bracket[parse->depth++] = (KdBracket){token.kind, token.span, parse->indent};
     enqueue(parse, token);
+}
+
+/// A `}` further to the left than the line of its `{`: that one was probably not closed.
+static void suspect_indent(KdParse *parse, const KdToken *token) {
+    const KdBracket *bracket = &parse->bracket[parse->depth - 1];
+    bool first_on_line = token->span.begin == parse->line_start + parse->indent;
+    if (token->kind == TOK_RBRACE && first_on_line && parse->indent < bracket->indent &&
+        span_is_none(parse->suspect))
+        parse->suspect = bracket->span;
 }
 
 static void close_bracket(KdParse *parse, KdToken token) {
@@ -232,6 +246,7 @@ static void close_bracket(KdParse *parse, KdToken token) {
             report_unclosed(parse);
             close_down_to(parse, depth, token.span.begin);
         }
+        suspect_indent(parse, &token);
     }
     token.depth = --parse->depth;
     enqueue(parse, token);
@@ -278,8 +293,7 @@ static bool line_ends_string(KdParse *parse, uint32_t place) {
     if (depth == parse->depth)
         return false;
     if (parse->bracket[depth].span.begin >= parse->quiet_until)
-        kd_error(parse, parse->bracket[depth].span,
-                 "this `{` in a string is not closed");
+        kd_error(parse, parse->bracket[depth].span, "this `{` in a string is not closed");
     kd_quiet_line(parse, parse->bracket[depth].span.begin);
     close_down_to(parse, depth, place);
     kd_scan_reset(parse);
@@ -304,13 +318,15 @@ static void line_end(KdParse *parse, KdToken token) {
     int before = parse->queue_count ? TOK_RPAREN : parse->previous.kind;
     if (before == TOK_LINE_END || before == TOK_LBRACE || before == 0)
         return;
-    if (!semicolon) {
+    // What is missing on this line is not on a line that can only be another statement.
+    bool missing = wants_more(before) && before != TOK_ELSE && begins_statement_only(ahead->kind);
+    if (!semicolon && !missing) {
         if (wants_more(before) || goes_on(ahead))
             return;
         if (before == TOK_RBRACE && is_elif(ahead))
             return;
     }
-    if (ahead->kind == TOK_RBRACE || ahead->kind == TOK_END)
+    if ((ahead->kind == TOK_RBRACE && !missing) || (ahead->kind == TOK_END && parse->may_go_on))
         return;
     token.depth = parse->depth;
     enqueue(parse, token);
@@ -318,17 +334,21 @@ static void line_end(KdParse *parse, KdToken token) {
 
 static void end_of_text(KdParse *parse, KdToken token) {
     bool open = parse->depth > 0 || wants_more(parse->previous.kind);
+    for (unsigned i = 0; i < parse->depth; i++)
+        open = open && parse->bracket[i].open != TOK_INTERP_OPEN; // ends with its line
     if (open && parse->may_go_on && parse->error_count == 0) {
         parse->incomplete = true;
         parse->quiet_until = UINT32_MAX;
     }
-    if (parse->depth > 0) {
-        if (!line_ends_string(parse, token.span.begin) || parse->depth > 0) {
-            if (!parse->incomplete && parse->depth > 0)
-                report_unclosed(parse);
-        }
+    if (parse->error_count >= KD_ERRORS_MAX) {
+        parse->quiet_until = UINT32_MAX;
+        parse->unbalanced = true;
         close_down_to(parse, 0, token.span.begin);
     }
+    line_ends_string(parse, token.span.begin);
+    if (parse->depth > 0 && !parse->incomplete)
+        report_unclosed(parse);
+    close_down_to(parse, 0, token.span.begin);
     parse->at_end_of_text = true;
 }
 
@@ -391,17 +411,11 @@ static KdToken next_balanced(KdParse *parse) {
         parse->start = 0;
         return token;
     }
-    if (parse->error_count >= KD_ERRORS_MAX && !parse->at_end_of_text) {
-        parse->quiet_until = UINT32_MAX;
-        parse->unbalanced = true;
-        parse->at_end_of_text = true;
-        close_down_to(parse, 0, parse->end);
-    }
     while (parse->queue_count == 0 && !parse->at_end_of_text)
         work(parse);
-    KdToken token = parse->queue_count
-                        ? dequeue(parse)
-                        : (KdToken){.kind = TOK_END, .span = kd_span(parse, parse->end, parse->end)};
+    KdToken token = parse->queue_count ? dequeue(parse)
+                                       : (KdToken){.kind = TOK_END,
+                                                   .span = kd_span(parse, parse->end, parse->end)};
     int before = parse->previous.kind;
     if (before == 0 || before == TOK_LINE_END || before == TOK_LBRACE)
         parse->head = token;

@@ -12,7 +12,10 @@ static size_t utf8_length(const unsigned char *text, size_t left) {
     unsigned char a = text[0];
     if (a < 0x80)
         return 1;
-    size_t length = a >= 0xC2 && a < 0xE0 ? 2 : a >= 0xE0 && a < 0xF0 ? 3 : a >= 0xF0 && a < 0xF5 ? 4 : 0;
+    size_t length = a >= 0xC2 && a < 0xE0   ? 2
+                    : a >= 0xE0 && a < 0xF0 ? 3
+                    : a >= 0xF0 && a < 0xF5 ? 4
+                                            : 0;
     if (length == 0 || left < length)
         return 0;
     unsigned char least = a == 0xE0 ? 0xA0 : a == 0xF0 ? 0x90 : 0x80;
@@ -25,8 +28,8 @@ static size_t utf8_length(const unsigned char *text, size_t left) {
     return length;
 }
 
-/// Reports the first NUL byte and the first byte that is not UTF-8. The scanner passes over both.
-static void check_bytes(KdParse *parse) {
+/// Reports the first NUL byte and the first byte that is not UTF-8. True if there is a NUL byte.
+static bool check_bytes(KdParse *parse) {
     const unsigned char *text = (const unsigned char *)parse->source->text;
     size_t length = parse->source->length;
     bool nul_seen = false, broken_seen = false;
@@ -44,6 +47,17 @@ static void check_bytes(KdParse *parse) {
         }
         i += step ? step : 1;
     }
+    return nul_seen;
+}
+
+/// The text as the scanner reads it: blanks for NUL bytes, which flex would take very long over.
+static const char *text_without_nul(KdParse *parse) {
+    size_t length = parse->source->length;
+    char *text = arena_strndup(parse->arena, parse->source->text, length);
+    for (size_t i = 0; i < length; i++)
+        if (text[i] == '\0')
+            text[i] = ' ';
+    return text;
 }
 
 // ---- documentation ----
@@ -51,7 +65,8 @@ static void check_bytes(KdParse *parse) {
 /// Line ends between two places.
 static size_t lines_between(const Source *source, uint32_t begin, uint32_t end) {
     size_t count = 0;
-    for (const char *at = source->text + begin; (at = memchr(at, '\n', source->text + end - at)); at++)
+    for (const char *at = source->text + begin; (at = memchr(at, '\n', source->text + end - at));
+         at++)
         count++;
     return count;
 }
@@ -205,9 +220,9 @@ static void document_file(DocWalk *walk) {
 
 // ---- parsing ----
 
-static void run_parser(KdParse *parse) {
+static void run_parser(KdParse *parse, const char *text) {
     if (setjmp(parse->fatal) == 0) {
-        kd_scan_open(parse);
+        kd_scan_open(parse, text, parse->source->length);
         kd_yyparse(parse);
     }
     kd_scan_close(parse);
@@ -274,8 +289,8 @@ static KdParse parse_of(Arena *arena, const Source *source, DiagSink *diags) {
 
 static AstFile *read(KdParse *parse, AstPlace place) {
     if (!refuse_size(parse)) {
-        check_bytes(parse);
-        run_parser(parse);
+        bool has_nul = check_bytes(parse);
+        run_parser(parse, has_nul ? text_without_nul(parse) : parse->source->text);
     }
     return finish(parse, place);
 }

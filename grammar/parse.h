@@ -24,18 +24,21 @@ typedef Vec(AstReportItem) ReportItemList;
 typedef struct KdToken {
     int kind; // of kd.y's tokens; 0 at the end
     Span span;
-    const char *text; // of names, segments, numbers, pieces of strings; ";" tells it from a line end
-    unsigned depth;   // open brackets around it; a bracket counts neither itself nor its partner
+    const char
+        *text;      // of names, segments, numbers, pieces of strings; ";" tells it from a line end
+    unsigned depth; // open brackets around it; a bracket counts neither itself nor its partner
 } KdToken;
 
 typedef struct KdBracket {
     int open; // TOK_LPAREN, TOK_LBRACKET, TOK_LBRACE or TOK_INTERP_OPEN
     Span span;
+    uint32_t indent; // of the line it stands on
 } KdBracket;
 
 enum {
-    KD_QUEUE_MAX = 2 * AST_NESTING_MAX + 4, // a closing token, and a closing quote, for each bracket
-    KD_ERRORS_MAX = 200,                    // then the rest of the file is not read
+    KD_QUEUE_MAX =
+        2 * AST_NESTING_MAX + 4, // a closing token, and a closing quote, for each bracket
+    KD_ERRORS_MAX = 200,         // then the scanner ends the text
 };
 
 typedef struct KdParse {
@@ -46,9 +49,10 @@ typedef struct KdParse {
 
     // The scanner.
     void *scanner;
-    uint32_t begin, end;         // bytes of the raw token at hand
-    int last_kind;               // of the raw token before it, line ends left out
-    bool line_is_blank;          // no token yet on this line
+    uint32_t begin, end;             // bytes of the raw token at hand
+    int last_kind;                   // of the raw token before it, line ends left out
+    bool line_is_blank;              // no token yet on this line
+    uint32_t line_start, indent;     // of this line, in bytes
     Span quote[AST_NESTING_MAX + 1]; // opening quotes of the strings around
     bool quote_too_long[AST_NESTING_MAX + 1];
     unsigned quote_count;
@@ -74,6 +78,7 @@ typedef struct KdParse {
     // Errors.
     size_t error_count;
     uint32_t quiet_until; // consequences of an error reported before this place are not
+    uint32_t deep_begin;  // where an expression began that was too deep, plus 1
     bool panic;           // the parser is skipping; see layout.c
     unsigned panic_depth;
     bool panic_in_block;
@@ -94,7 +99,8 @@ typedef struct KdParse {
 void kd_scan_token(KdParse *parse, KdToken *token);
 /// Leaves all strings.
 void kd_scan_reset(KdParse *parse);
-void kd_scan_open(KdParse *parse);
+/// Begins at the start of `length` bytes, none of them NUL.
+void kd_scan_open(KdParse *parse, const char *text, size_t length);
 void kd_scan_close(KdParse *parse);
 
 // ---- layout.c ----
