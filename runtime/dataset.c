@@ -18,6 +18,18 @@ const char *kdrt_source_name(size_t i) {
     return i < sizeof names / sizeof *names ? names[i] : NULL;
 }
 
+static bool fail_no_directory(const char *path, KdrtError *error) {
+    static const char debian[] = "/usr/share/datasets/"; // where its packages dataset-NAME put NAME
+    const char *name = path + strlen(debian);
+    if (!strncmp(path, debian, strlen(debian)) && *name && !strchr(name, '/'))
+        return kdrt_fail(error, STATUS_WORLD,
+                         "%s: no such directory; `apt-get install dataset-%s` brings it, and "
+                         "--data DIR says where else the data is",
+                         path, name);
+    return kdrt_fail(error, STATUS_WORLD,
+                     "%s: no such directory; --data DIR says where the data is", path);
+}
+
 bool kdrt_source_open(const char *source, const SourceRequest *request, Files *files,
                       KdrtError *error) {
     static bool (*const readers[])(const SourceRequest *, Files *, KdrtError *) = {
@@ -30,9 +42,7 @@ bool kdrt_source_open(const char *source, const SourceRequest *request, Files *f
         if (strcmp(source, kdrt_source_name(i)) != 0)
             continue;
         if (!kdrt_io_exists(request->path))
-            return kdrt_fail(error, STATUS_WORLD,
-                             "%s: no such directory; --data DIR says where the data is",
-                             request->path);
+            return fail_no_directory(request->path, error);
         if (!kdrt_io_is_directory(request->path))
             return kdrt_fail(error, STATUS_WORLD, "%s: is not a directory", request->path);
         return readers[i](request, files, error);

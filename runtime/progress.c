@@ -64,22 +64,31 @@ void kdrt_progress_clear(KdrtSession *session) {
     session->progress.line_open = false;
 }
 
-static void draw(KdrtSession *session, double now) {
+/// Images a second, and the time that the rest of the phase will take.
+static void line_add_rate(Line *line, const KdrtSession *session, int64_t batches) {
     const Progress *progress = &session->progress;
+    double seconds = now_seconds() - progress->phase_began;
+    double left = (double)(session->epochs * batches - session->at.iteration) * seconds /
+                  (double)(progress->phase_batches ? progress->phase_batches : 1);
+    line_add(line, "  %.0f images/s  ", (double)progress->images / (seconds > 0 ? seconds : 1));
+    line_add_duration(line, left);
+    line_add(line, " left");
+}
+
+static int64_t batches_of(const KdrtSession *session, const PhaseSpec *phase) {
+    return kdrt_batch_count(session->manifest.data[phase->data].count, phase->batch,
+                            phase->drop_last);
+}
+
+static void draw(KdrtSession *session) {
     const PhaseSpec *phase = &session->manifest.phase[session->at.phase];
     const PhaseSeries *series = &session->columns.phase[session->at.phase];
-    int64_t batches =
-        kdrt_batch_count(session->manifest.data[phase->data].count, phase->batch, phase->drop_last);
-    double seconds = now - progress->phase_began;
-    double left = (double)(session->epochs * batches - session->at.iteration) * seconds /
-                  (double)progress->phase_batches;
+    int64_t batches = batches_of(session, phase);
     Line line = {.length = 0};
-    line_add(&line, "\r%s  epoch %" PRId64 "/%" PRId64 "  %3.0f %%  %.0f images/s  ", phase->name,
+    line_add(&line, "\r%s  epoch %" PRId64 "/%" PRId64 "  %3.0f %%", phase->name,
              session->at.epoch + 1, session->epochs,
-             100.0 * (double)session->at.batch / (double)batches,
-             (double)progress->images / (seconds > 0 ? seconds : 1));
-    line_add_duration(&line, left);
-    line_add(&line, " left");
+             100.0 * (double)session->at.batch / (double)batches);
+    line_add_rate(&line, session, batches);
     for (int64_t i = 0; i < series->step_count; i++)
         line_add(&line, "  %s %.4g", series->series[i].report,
                  session->sum[i] / session->sum_examples);
@@ -98,7 +107,7 @@ void kdrt_progress_batch(KdrtSession *session, int64_t examples) {
         return;
     progress->last_drawn = now;
     progress->line_open = true;
-    draw(session, now);
+    draw(session);
 }
 
 void kdrt_say(KdrtSession *session, const char *format, ...) {
@@ -126,6 +135,7 @@ void kdrt_progress_epoch(KdrtSession *session) {
     for (int64_t i = 0; i < series->count; i++)
         line_add(&line, "  %s %.6g", session->columns.name[series->series[i].column],
                  session->value[i]);
+    line_add_rate(&line, session, batches_of(session, phase));
     kdrt_say(session, "%s", line.at);
 }
 

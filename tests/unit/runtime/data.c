@@ -212,6 +212,11 @@ static void probes_idx(void **state) {
 
     assert_false(probe("idx", "none", &info, message));
     assert_string_equal(message, "$/none: no such directory; --data DIR says where the data is");
+    KdrtError error = {0};
+    assert_false(kdrt_data_probe("idx", "/usr/share/datasets/none", &info, &error));
+    assert_string_equal(error.text, "/usr/share/datasets/none: no such directory; `apt-get install "
+                                    "dataset-none` brings it, and --data DIR says where else the "
+                                    "data is");
     mkdir(tiny_path("%s/empty", folder), 0777);
     assert_false(probe("idx", "empty", &info, message));
     assert_string_equal(message, "$/empty: no train-images-idx3-ubyte, with or without .gz (or "

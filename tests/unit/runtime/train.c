@@ -8,7 +8,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <inttypes.h>
+
+#include "runtime/run.h"
 
 static const char *folder;
 
@@ -227,6 +228,23 @@ static void a_closed_output_is_no_reason_to_stop(void **state) {
 
 // ---- in process ---------------------------------------------------------------------------------
 
+static void steps_allocate_nothing(void **state) {
+    (void)state;
+    char *manifest = tiny_manifest(at("data"), "0123456789abcdef", "net.bias");
+    KdrtProgram program = tiny_program(manifest);
+    char *argv[] = {"train", "--threads", "2", "--epochs", "5", NULL};
+    KdrtError error = {0};
+    KdrtSession *session = kdrt_session_open(&program, 5, argv, &error);
+    assert_non_null(session);
+    KdrtReport report;
+    assert_true(kdrt_session_step(session, 1, &report, &error));
+    Env before = session->env;
+    assert_true(kdrt_session_step(session, 15, &report, &error)); // two epochs, two evaluations
+    assert_memory_equal(before.count, session->env.count, sizeof before.count);
+    kdrt_session_close(session);
+    free(manifest);
+}
+
 static void steps_and_main_in_one_process(void **state) {
     (void)state;
     char *manifest = tiny_manifest(at("data"), "0123456789abcdef", "net.bias");
@@ -306,6 +324,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(help_lists_everything),
         cmocka_unit_test(one_run_at_a_time),
         cmocka_unit_test(a_closed_output_is_no_reason_to_stop),
+        cmocka_unit_test(steps_allocate_nothing),
         cmocka_unit_test(steps_and_main_in_one_process),
     };
     return cmocka_run_group_tests(tests, make_data, remove_all);
