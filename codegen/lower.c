@@ -26,7 +26,8 @@ static int64_t lower_loops(Lower *l) {
         return lower_draws(l);
     if (op_has(first->op, SCATTERS))
         return lower_scatter(l);
-    return lower_schedule(l);
+    int64_t iterations = lower_tiles(l);
+    return iterations ? iterations : lower_schedule(l);
 }
 
 // An OUT on the bytes of an IN is that array, in place.
@@ -68,9 +69,11 @@ static Launch lower_kernel(LoopProgram *program, Arena *scratch, const Graph *gr
     const char *wrong = loop_kernel_verify(l->kernel, scratch);
     if (wrong)
         kdc_bug("kernel %u of `%s` (%s): %s", source->id, graph->name, l->kernel->name, wrong);
-    launch.argument_count = (uint32_t)l->argument.count;
-    Buffer *argument = arena_array(program->arena, Buffer, launch.argument_count);
-    memcpy(argument, l->argument.at, launch.argument_count * sizeof *argument);
+    Buffer *argument = arena_array(program->arena, Buffer, l->argument.count);
+    for (size_t i = 0; i < l->argument.count; i++) {
+        if (l->kernel->buffers.at[i].role != BUFFER_SCRATCH)
+            argument[launch.argument_count++] = l->argument.at[i];
+    }
     launch.argument = argument;
     for (uint32_t i = 0; i < source->node_count; i++) {
         if (op_has(source->node[i]->op, CONTRACTS))

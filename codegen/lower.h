@@ -66,7 +66,7 @@ typedef struct Lower {
     LoopKernel *kernel;
     const uint8_t *member; // by node id: computed in this kernel
     uint32_t *buffer_slot; // by node id: index + 1 of its loop buffer
-    Vec(Buffer) argument;  // by loop buffer, scratch left out
+    Vec(Buffer) argument;  // by loop buffer; that of scratch is of no meaning
 
     Scope scope[MAX_SCOPES];
     uint32_t top; // index of the innermost open scope
@@ -145,6 +145,7 @@ void scope_return(Lower *l, const Detour *detour);
 /// apply.
 int64_t lower_draws(Lower *l);    // random numbers
 int64_t lower_scatter(Lower *l);  // put, put_add
+int64_t lower_tiles(Lower *l);    // contractions that fit a register tile
 int64_t lower_schedule(Lower *l); // all else
 
 #endif

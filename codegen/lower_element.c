@@ -222,13 +222,15 @@ uint32_t lower_buffer(Lower *l, const Node *node, bool store) {
         kdc_bug("%s %%%u of `%s` has no buffer", op_info[node->op].name, node->id, l->graph->name);
     bool in_place = place->space == SPACE_STEP || place->space == SPACE_PHASE;
     for (uint32_t i = 0; !*slot && !in_place && i < l->argument.count; i++) {
-        if (same_buffer(&l->argument.at[i], place) && kernel->buffers.at[i].type == type)
+        if (same_buffer(&l->argument.at[i], place) && kernel->buffers.at[i].type == type &&
+            kernel->buffers.at[i].role != BUFFER_SCRATCH)
             *slot = i + 1;
     }
     if (!*slot) {
         *slot = 1 + loop_buffer(kernel, op_info[node->op].name, type,
                                 store ? BUFFER_OUT : BUFFER_IN, type_count(&node->type));
-        vec_push(l->arena, &l->argument, *place);
+        while (l->argument.count < *slot) // between them lies scratch of a schedule
+            vec_push(l->arena, &l->argument, *place);
     }
     BufferRole *role = &kernel->buffers.at[*slot - 1].role;
     if (*role != (store ? BUFFER_OUT : BUFFER_IN))
