@@ -370,18 +370,19 @@ static LLVMValueRef build_float_op(Emitter *em, ScalarOp op, LLVMValueRef *x) {
     }
 }
 
-/// Rounds toward minus infinity; by zero gives zero, as no machine traps then.
+/// Rounds toward minus infinity; by zero gives 0, mod by zero a: as in ir/eval, and no machine
+/// traps.
 static LLVMValueRef build_int_division(Emitter *em, ScalarOp op, bool is_signed, LLVMValueRef a,
                                        LLVMValueRef b) {
     LLVMBuilderRef builder = em->builder;
     LLVMValueRef zero = int_like(em, a, 0), one = int_like(em, a, 1);
     LLVMValueRef by_zero = LLVMBuildICmp(builder, LLVMIntEQ, b, zero, "");
     LLVMValueRef by = LLVMBuildSelect(builder, by_zero, one, b, "");
-    LLVMValueRef result;
+    LLVMValueRef result, otherwise = op == X_mod ? a : zero;
     if (!is_signed) {
         result =
             op == X_mod ? LLVMBuildURem(builder, a, by, "") : LLVMBuildUDiv(builder, a, by, "");
-        return LLVMBuildSelect(builder, by_zero, zero, result, "");
+        return LLVMBuildSelect(builder, by_zero, otherwise, result, "");
     }
     // INT_MIN / -1 would trap: divide by 1 and negate
     LLVMValueRef minus_one = LLVMBuildICmp(builder, LLVMIntEQ, by, int_like(em, a, -1), "");
@@ -399,7 +400,7 @@ static LLVMValueRef build_int_division(Emitter *em, ScalarOp op, bool is_signed,
         result = LLVMBuildSelect(builder, minus_one, LLVMBuildNeg(builder, result, ""), result, "");
         result = LLVMBuildSub(builder, result, LLVMBuildZExt(builder, fix, LLVMTypeOf(a), ""), "");
     }
-    return LLVMBuildSelect(builder, by_zero, zero, result, "");
+    return LLVMBuildSelect(builder, by_zero, otherwise, result, "");
 }
 
 static LLVMValueRef build_int_op(Emitter *em, ScalarOp op, bool is_signed, LLVMValueRef *x) {
