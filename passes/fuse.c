@@ -423,9 +423,9 @@ static void place(Fuse *fuse, Node *unit) {
 
 static Node *behind_views(Node *node) {
     while (node->op == OP_reshape || node->op == OP_transpose || node->op == OP_broadcast ||
-           node->op == OP_relayout || node->op == OP_reverse)
+           node->op == OP_reverse)
         node = node->operand[0];
-    return node;
+    return node; // a relayout is worth its copy: it is read along its blocks
 }
 
 static void choose_units(Fuse *fuse) {
@@ -601,7 +601,9 @@ static void fuse_nothing(Fuse *fuse) {
 
 // A storage's new value is no storage's old value itself: so it can be copied in the end.
 static Node *copy_of_leaf(Graph *graph, Node *write) {
-    Node *value = behind_views(write->operand[0]);
+    Node *value = write->operand[0];
+    while (op_has(value->op, VIEWS) && value->op != OP_concat && value->op != OP_take)
+        value = value->operand[0];
     if (value->op != OP_read)
         return write;
     Node *copy = ir_unary(graph, OP_stop_gradient, write->operand[0]);

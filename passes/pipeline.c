@@ -177,6 +177,9 @@ static void run_pipeline(Pipeline *p) {
     tidy(p);
     run(p, PASS_split);
     tidy(p);
+    run(p, PASS_layout);
+    run(p, PASS_cse);
+    run(p, PASS_dce);
     run(p, PASS_fuse);
     run(p, PASS_plan_memory);
 }
