@@ -118,7 +118,7 @@ static uint64_t program_hash(const Module *module) {
 }
 
 static void write_storage(Json *json, const Storage *storage) {
-    static const char *const kinds[] = {"parameter", "state", "slot"};
+    static const char *const kinds[] = {"parameter", "state", "slot", "phase"};
     json_open(json, NULL, '{');
     json_text(json, "name", storage->name);
     json_text(json, "kind", kinds[storage->kind]);
