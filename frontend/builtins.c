@@ -105,17 +105,20 @@ static Value builtin_sum(Elab *e, BuiltinCall *c) {
     return x ? reduce_tensor(e, c, OP_sum, x, 1, &(Attrs){0}) : value_poison();
 }
 
+static Value mean_of_integers(Elab *e, BuiltinCall *c, const Node *x) {
+    Diag *d = report_error(e, c->call->span, "mean of %s", type_text(e->arena, &x->type));
+    diag_help(d, "f32(x) makes real numbers of it");
+    return value_poison();
+}
+
 static Value scaled(Elab *e, BuiltinCall *c, Value v, double factor) {
     if (v.kind == VALUE_POISON)
         return v;
     if (v.kind == VALUE_NUMBER)
         return value_real(v.number * factor);
     Node *x = v.tensor->node;
-    if (!dtype_is_float(x->type.dtype)) {
-        Diag *d = report_error(e, c->call->span, "mean of %s", type_text(e->arena, &x->type));
-        diag_help(d, "f32(x) makes real numbers of it");
-        return value_poison();
-    }
+    if (!dtype_is_float(x->type.dtype))
+        return mean_of_integers(e, c, x);
     Node *f = constant_node(e, factor, x->type.dtype, c->call->span);
     return node_op(e, c, OP_mul, (Node *[]){x, f}, 2, NULL);
 }
@@ -133,6 +136,8 @@ static Value builtin_mean(Elab *e, BuiltinCall *c) {
     Node *x = tensor_arg(e, c, 0);
     if (!x)
         return value_poison();
+    if (!dtype_is_float(x->type.dtype))
+        return mean_of_integers(e, c, x);
     Attrs attrs = {0};
     Value total = reduce_tensor(e, c, OP_sum, x, 1, &attrs);
     double count = 1;
@@ -412,7 +417,9 @@ static Value filled(Elab *e, BuiltinCall *c, double value) {
     Node *node = make_node(e, OP_const, NULL, 0, &one, c->call->span, c->builtin->name, NULL);
     if (!node || !attrs.shape.count)
         return value_node(e, node);
-    return node_op(e, c, OP_broadcast, &node, 1, &attrs); // its rule bounds the shape
+    // Its rule bounds the shape.
+    return value_node(e, make_node(e, OP_broadcast, &node, 1, &attrs, c->call->span,
+                                   c->builtin->name, NULL));
 }
 
 static Value builtin_zeros(Elab *e, BuiltinCall *c) {

@@ -169,10 +169,7 @@ Value run_body(Elab *e, const Function *function, Scope *scope, const Call *call
     e->let_name = let_name;
     e->result = result;
     if (!returned && !e->stopped) {
-        Diag *d = report_error(e, decl->function.name.span, "`%s` ends without a `return`",
-                               function->name);
-        (void)d;
-        return value_poison();
+        return fail(e, decl->function.name.span, "`%s` ends without a `return`", function->name);
     }
     return v;
 }
@@ -187,8 +184,8 @@ static Value open_value(Elab *e, const Function *function, Args args, const Call
         if (!args.at[i].name) {
             Diag *d = report_error(e, args.at[i].span,
                                    "the arguments of an open call are named: its first stay open");
-            if (function->decl && i < function->decl->function.param_count)
-                diag_help(d, "%s = %s", function->decl->function.params[i].name.text,
+            if (function->decl && i + 1 < function->decl->function.param_count)
+                diag_help(d, "%s = %s", function->decl->function.params[i + 1].name.text,
                           expr_text(e, args.at[i].expr));
             return value_poison();
         }

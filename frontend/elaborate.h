@@ -519,6 +519,7 @@ typedef struct Group {
     Deferred at;
     Value targets;
     bool no_decay_biases, no_decay_norms;
+    const AstExpr *empty; // a target without parameters, or NULL
 } Group;
 
 /// A train block, or one of its phases.

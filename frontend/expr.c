@@ -97,7 +97,7 @@ bool value_condition(Elab *e, Value v, const AstExpr *expr, const char *what, bo
     if (v.kind == VALUE_TENSOR) {
         bool scalar = v.tensor->node && node_is_run_time_scalar(v.tensor->node);
         Diag *d = report_error(e, expr->span, "%s takes a constant, and this is %s", what,
-                               scalar ? "known at run time only" : value_text(e, v));
+                               value_text(e, v));
         diag_help(d, scalar ? "in a step, `when` chooses at run time; where(condition, a, b) anywhere"
                             : "where(condition, a, b) chooses element by element");
         return false;

@@ -103,10 +103,13 @@ static bool param_value(const Letters *l, const char *name, int64_t *extent) {
 }
 
 static bool wrong_extent(Elab *e, const Letters *l, const Arg *arg, const char *param,
-                         const AstExpr *dim, int64_t expected, int64_t extent) {
+                         const AstExpr *dim, int axis, int64_t expected, int64_t extent) {
+    const char *what = dim->kind == EXPR_NUMBER
+                           ? arena_printf(e->arena, "axis %d", axis)
+                           : arena_printf(e->arena, "`%s`", expr_text(e, dim));
     Diag *d = report_error(e, l->call->callee_span,
-                           "%s: `%s` of `%s` is %" PRId64 " and should be %" PRId64,
-                           l->function->name, expr_text(e, dim), param, extent, expected);
+                           "%s: %s of `%s` is %" PRId64 " and should be %" PRId64,
+                           l->function->name, what, param, extent, expected);
     if (!in_library(e, l->call->callee_span))
         diag_mark(d, arg->span);
     note_arg(e, d, arg, param);
@@ -135,7 +138,7 @@ static bool match_axis(Elab *e, Letters *l, const AstExpr *dim, const Arg *arg, 
         if (!good)
             return false;
     }
-    return expected == extent || wrong_extent(e, l, arg, param, dim, expected, extent);
+    return expected == extent || wrong_extent(e, l, arg, param, dim, axis, expected, extent);
 }
 
 static bool match_shape(Elab *e, Letters *l, const AstType *type, const Arg *arg,

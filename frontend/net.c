@@ -327,8 +327,8 @@ Value tensor_section(Elab *e, Value tensor, Value index, Span span) {
     int64_t k;
     if (!of) {
         const char *label = tensor.tensor->label;
-        Diag *d = report_error(e, span, "brackets index lists and sections, and `%s` has no sections",
-                               label ? label : "this tensor");
+        Diag *d = report_error(e, span, "brackets index lists and sections, and %s has no sections",
+                               label ? arena_printf(e->arena, "`%s`", label) : "this tensor");
         if (label)
             diag_help(d, "split %s at … cuts a model; slice() and take() go into a tensor", label);
         else

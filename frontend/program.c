@@ -196,6 +196,8 @@ static Value deploy_body(Elab *e, const AstStmt *stmt) {
     for (size_t i = 0; i < e->program->data.count && stmt->deploy.param_count; i++)
         if (!data && field_type(e->program->data.at[i], stmt->deploy.params[0].name.text, &type))
             data = e->program->data.at[i];
+    if (!data && e->program->data.count)
+        data = e->program->data.at[0];
     if (!bind_fields(e, stmt->deploy.params, stmt->deploy.param_count, data, 1, scope))
         return value_poison();
     e->scope = scope;

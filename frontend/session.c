@@ -514,17 +514,22 @@ static Elab *quiet_world(FrontendSession *session, Arena *arena) {
     return world_new(session, false);
 }
 
-static const char *first_line(Arena *arena, const AstStmt *decl) {
-    StrBuf text = {.arena = arena};
+// "net conv(x: [N, C, H, W], channels)": up to the parenthesis that closes, on one line.
+static const char *head_text(Arena *arena, const AstStmt *decl) {
+    StrBuf text = {.arena = arena}, head = {.arena = arena};
     ast_print_stmt(&text, decl);
-    const char *line = strbuf_text(&text);
-    while (strncmp(line, "##", 2) == 0 && strchr(line, '\n'))
-        line = strchr(line, '\n') + 1;
-    size_t length = strcspn(line, "\n");
-    while (length && (line[length - 1] == '{' || line[length - 1] == ' ' ||
-                      line[length - 1] == '='))
-        length--;
-    return arena_strndup(arena, line, length);
+    const char *at = strbuf_text(&text);
+    while (strncmp(at, "##", 2) == 0 && strchr(at, '\n'))
+        at = strchr(at, '\n') + 1;
+    for (int depth = 0; *at; at++) {
+        depth += (*at == '(') - (*at == ')');
+        if (*at == '\n')
+            at += strspn(at + 1, " ");
+        strbuf_putc(&head, *at == '\n' ? ' ' : *at == ' ' && at[-1] == '\n' ? ' ' : *at);
+        if (*at == ')' && !depth)
+            break;
+    }
+    return strbuf_text(&head);
 }
 
 const char *frontend_session_help(FrontendSession *session, const char *name, Arena *arena) {
@@ -537,7 +542,7 @@ const char *frontend_session_help(FrontendSession *session, const char *name, Ar
     if (v.kind == VALUE_FUNCTION && v.function->builtin)
         strbuf_printf(&text, "%s(%s)", name, v.function->builtin->signature);
     else if (v.kind == VALUE_FUNCTION)
-        strbuf_puts(&text, first_line(arena, v.function->decl));
+        strbuf_puts(&text, head_text(arena, v.function->decl));
     else
         strbuf_printf(&text, "%s: %s", name, value_text(e, v));
     if (b->doc)

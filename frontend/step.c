@@ -28,6 +28,8 @@ bool bind_fields(Elab *e, const AstParam *params, size_t count, const DataSpec *
                 diag_fixit(d, name->span, near);
             else
                 diag_help(d, "it has %s", a_list_of(e, names.at, names.count));
+            if (near && !scope_find_here(scope, near)) // the body may have it right
+                scope_set(e, scope, near, value_poison(), name->span);
             scope_set(e, scope, name->text, value_poison(), name->span);
             good = false;
             continue;

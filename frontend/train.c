@@ -369,8 +369,7 @@ static void read_groups(Elab *e, PhaseWork *work, bool with_storages) {
                 info->group_phase = e->phase_serial;
             }
             if (with_storages && !infos.count && work->steps.count)
-                report_warning(e, target->span, "`%s` has no parameters in this phase",
-                               expr_text(e, target));
+                group.empty = target;
         }
         vec_push(e->arena, &work->groups, group);
     }
@@ -407,6 +406,12 @@ static void own_nets(Elab *e, PhaseWork *work) {
 static void warn_unreached(Elab *e, const PhaseWork *work) {
     Names names = {0};
     Span span = {0};
+    for (size_t i = 0; i < work->groups.count; i++) {
+        const AstExpr *empty = work->groups.at[i].empty;
+        if (empty)
+            report_warning(e, empty->span, "`%s` has no parameters in this phase",
+                           expr_text(e, empty));
+    }
     for (size_t i = 0; i < e->infos.count; i++) {
         const StorageInfo *info = e->infos.at[i];
         if (info->storage->kind != STORAGE_PARAMETER || info->group_phase != e->phase_serial ||

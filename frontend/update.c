@@ -237,11 +237,9 @@ static Value eval_rule(Elab *e, const Group *group) {
     if (rule.kind == VALUE_POISON)
         return rule;
     if (!function || !function->decl || function->decl->kind != STMT_OPTIMIZER) {
-        Diag *d = report_error(e, stmt->optimize.rule->span,
-                               "expected an optimizer, like sgd(lr = 0.1), and this is %s",
-                               value_text(e, rule));
-        (void)d;
-        return value_poison();
+        return fail(e, stmt->optimize.rule->span,
+                    "expected an optimizer, like sgd(lr = 0.1), and this is %s",
+                    value_text(e, rule));
     }
     return rule;
 }
