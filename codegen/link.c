@@ -160,8 +160,10 @@ bool link_executable(const Objects *objects, const char *output, bool fully_stat
         word(&linker, "cc");
         files_and_output(&linker, output);
         word(&linker, runtime);
-        if (fully_static)
+        if (fully_static) { // libgomp names dlopen, for devices that there are none of
             word(&linker, "-static");
+            word(&linker, "-Wl,--no-warnings");
+        }
         for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++)
             word(&linker, libraries[i]);
         ok = run_compiler(&linker);
