@@ -18,6 +18,13 @@
 
 extern char **environ;
 
+/// A runtime that is built with sanitizers (as gcc tells) wants them in what it is linked to.
+#ifdef __SANITIZE_ADDRESS__
+static const char *const sanitizers = "-fsanitize=address,undefined";
+#else
+static const char *const sanitizers = NULL;
+#endif
+
 typedef struct Linker {
     Arena *arena;
     const char *folder; // of the temporary objects
@@ -160,6 +167,8 @@ bool link_executable(const Objects *objects, const char *output, bool fully_stat
         word(&linker, "cc");
         files_and_output(&linker, output);
         word(&linker, runtime);
+        if (sanitizers)
+            word(&linker, sanitizers);
         if (fully_static) { // libgomp names dlopen, for devices that there are none of
             word(&linker, "-static");
             word(&linker, "-Wl,--no-warnings");
