@@ -23,7 +23,12 @@ typedef struct Machine {
     uint64_t seed, iteration;
 } Machine;
 
-enum { MACHINE_INTERPRETS = 1 };
+enum {
+    MACHINE_INTERPRETS = 1,
+    MACHINE_STRIPS_FLAGS = 2, // emits without noalias, nsw and the like
+};
+
+enum { MACHINE_THREADS = 3 }; // the most that `threads` may be; 2 after machine_init()
 
 /// The module has been through the passes. Memory begins filled with NaN patterns.
 void machine_init(Machine *machine, const Module *module, int level, unsigned flags);
