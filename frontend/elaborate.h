@@ -34,7 +34,8 @@ enum {
     LIMIT_ITERATIONS = 1000000,   // of all loops together
     LIMIT_LIST = 1000000,         // elements of a list
     LIMIT_NODES = 1000000,        // of one graph
-    LIMIT_STACK_BYTES = 5 << 20,  // of the C stack
+    LIMIT_DEPTH = 4000,           // expressions, one inside the other, calls included
+    LIMIT_STACK_BYTES = 7 << 20,  // of the C stack, where frames are larger than we think
     LIMIT_TEXT_BYTES = 64 * 1024, // of a string
 };
 
@@ -274,7 +275,7 @@ struct Elab {
     Vec(Instance *) models;
     uint32_t sequence;
     uint32_t phase_serial;
-    size_t calls, iterations;
+    size_t calls, iterations, depth;
     char *stack_base;
     bool stopped; // a limit was passed: everything is poison from here on
     Value result; // of `return`

@@ -431,15 +431,13 @@ static bool too_deep(Elab *e, Span span) {
     char *here = __builtin_frame_address(0);
     size_t used = e->stack_base > here ? (size_t)(e->stack_base - here)
                                        : (size_t)(here - e->stack_base);
-    if (used < LIMIT_STACK_BYTES)
+    if (used < LIMIT_STACK_BYTES && e->depth < LIMIT_DEPTH)
         return false;
     fail_limit(e, span, "calls and expressions are nested too deeply");
     return true;
 }
 
-Value eval_expr(Elab *e, const AstExpr *expr) {
-    if (e->stopped || too_deep(e, expr->span))
-        return value_poison();
+static Value eval_kind(Elab *e, const AstExpr *expr) {
     switch (expr->kind) {
     case EXPR_ERROR:
     case EXPR_TUPLE:
@@ -475,6 +473,15 @@ Value eval_expr(Elab *e, const AstExpr *expr) {
         return eval_choice(e, expr);
     }
     return value_poison();
+}
+
+Value eval_expr(Elab *e, const AstExpr *expr) {
+    if (e->stopped || too_deep(e, expr->span))
+        return value_poison();
+    e->depth++;
+    Value v = eval_kind(e, expr);
+    e->depth--;
+    return v;
 }
 
 // ---- open values ----

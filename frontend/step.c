@@ -64,10 +64,6 @@ static bool read_over(Elab *e, const AstStmt *stmt, Term *term) {
 }
 
 static void exec_minimize(Elab *e, const AstStmt *stmt) {
-    if (!e->step || e->step->is_eval) {
-        fail(e, stmt->word_span, "`minimize` stands in a `step`");
-        return;
-    }
     Value v = eval_expr(e, stmt->minimize.loss);
     Span span = stmt->minimize.loss->span;
     Term term = {.span = span, .combine = value_none()};
