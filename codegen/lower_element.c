@@ -220,7 +220,7 @@ uint32_t lower_buffer(Lower *l, const Node *node, bool store) {
         scalar_type_of(node->op == OP_scalar ? l->graph->module->real : node->type.dtype);
     if (place->space == SPACE_NONE)
         kdc_bug("%s %%%u of `%s` has no buffer", op_info[node->op].name, node->id, l->graph->name);
-    bool in_place = place->space == SPACE_STEP || place->space == SPACE_PHASE;
+    bool in_place = place->space == SPACE_STEP;
     for (uint32_t i = 0; !*slot && !in_place && i < l->argument.count; i++) {
         if (same_buffer(&l->argument.at[i], place) && kernel->buffers.at[i].type == type &&
             kernel->buffers.at[i].role != BUFFER_SCRATCH)

@@ -1,6 +1,7 @@
 // passes/plan_memory.c -- where every value lies: all offsets, before the first step.
 //
-// Storages lie one after another; those of different phases, which never live together, share bytes.
+// Storages lie one after another; those of different phases, which never live together, share
+// bytes. What a phase's prologue computes has an arena of its own, which each phase lays anew.
 // Within a graph a stored value lives from the kernel that stores it to the last that reads it.
 // Values are placed from the largest to the smallest, each at the lowest offset that is free all
 // its life. A value that a kernel computes element by element from one that dies there takes its
@@ -22,17 +23,23 @@ static int64_t size_of(const Type *type) {
     return type_count(type) * (int64_t)dtype_size_bytes(type->dtype);
 }
 
-// ---- storages --------------------------------------------------------------------------------------
+// ---- storages
+// --------------------------------------------------------------------------------------
 
-static int64_t place_storages(Module *module, int32_t phase, int64_t offset) {
+// Those of one phase, of the kind that its prologue computes or of the others; from `offset` on.
+static int64_t place_storages(Module *module, int32_t phase, bool of_prologue, int64_t offset) {
     for (size_t i = 0; i < module->storages.count; i++) {
         Storage *storage = module->storages.at[i];
-        if (storage->phase != phase)
+        if (storage->phase != phase || (storage->kind == STORAGE_PHASE) != of_prologue)
             continue;
         storage->offset_bytes = offset;
         offset += aligned(size_of(&storage->type));
     }
     return offset;
+}
+
+static int64_t larger(int64_t a, int64_t b) {
+    return a > b ? a : b;
 }
 
 static void plan_storages(Module *module) {
@@ -41,15 +48,19 @@ static void plan_storages(Module *module) {
         int32_t phase = module->storages.at[i]->phase;
         last = phase > last ? phase : last;
     }
-    int64_t shared = place_storages(module, -1, 0);
+    int64_t shared = place_storages(module, -1, false, 0);
     module->storage_bytes = shared;
+    module->phase_bytes = place_storages(module, -1, true, 0);
     for (int32_t phase = 0; phase <= last; phase++) {
-        int64_t end = place_storages(module, phase, shared);
-        module->storage_bytes = end > module->storage_bytes ? end : module->storage_bytes;
+        int64_t end = place_storages(module, phase, false, shared);
+        module->storage_bytes = larger(end, module->storage_bytes);
+        end = place_storages(module, phase, true, 0);
+        module->phase_bytes = larger(end, module->phase_bytes);
     }
 }
 
-// ---- what is not the step's --------------------------------------------------------------------------
+// ---- what is not the step's
+// --------------------------------------------------------------------------
 
 static uint32_t input_index(const Graph *graph, const Node *node) {
     uint32_t index = 0;
@@ -86,7 +97,8 @@ static void place_outside(Graph *graph) {
         case OP_read:
         case OP_write: {
             const Storage *storage = graph->module->storages.at[node->attrs->storage];
-            *buffer = (Buffer){SPACE_STORAGE, storage->id, storage->offset_bytes, size};
+            BufferSpace space = storage->kind == STORAGE_PHASE ? SPACE_PHASE : SPACE_STORAGE;
+            *buffer = (Buffer){space, storage->id, storage->offset_bytes, size};
             break;
         }
         case OP_report:
@@ -100,7 +112,8 @@ static void place_outside(Graph *graph) {
     }
 }
 
-// ---- lives -------------------------------------------------------------------------------------------
+// ---- lives
+// -------------------------------------------------------------------------------------------
 
 /// One or several values that take each other's place, alive in kernels [first, last].
 typedef struct Life {
@@ -181,7 +194,8 @@ static void find_in_place(Plan *plan) {
     }
 }
 
-// ---- placing -----------------------------------------------------------------------------------------
+// ---- placing
+// -----------------------------------------------------------------------------------------
 
 static int larger_first(const void *a, const void *b) {
     const Life *x = *(Life *const *)a, *y = *(Life *const *)b;
@@ -245,8 +259,8 @@ static void plan_graph(Graph *graph, Arena *scratch) {
     graph->step_bytes = place_lives(&plan);
     for (uint32_t i = 0; i < plan.count; i++) {
         const Life *life = &plan.life[i];
-        graph->buffer[life->node->id] = (Buffer){
-            SPACE_STEP, 0, plan.life[life->place].offset_bytes, size_of(&life->node->type)};
+        graph->buffer[life->node->id] = (Buffer){SPACE_STEP, 0, plan.life[life->place].offset_bytes,
+                                                 size_of(&life->node->type)};
     }
 }
 
@@ -258,8 +272,7 @@ bool pass_plan_memory(Module *module, PassContext *ctx) {
     for (size_t i = 0; i < module->graphs.count; i++) {
         Graph *graph = module->graphs.at[i];
         plan_graph(graph, ctx->scratch);
-        module->step_bytes =
-            graph->step_bytes > module->step_bytes ? graph->step_bytes : module->step_bytes;
+        module->step_bytes = larger(graph->step_bytes, module->step_bytes);
     }
     return false;
 }
