@@ -5,10 +5,10 @@
 ///     expr.c       expressions                               operators.c  arithmetic, lifting
 ///     call.c       arguments, open calls, functions          letters.c  shape patterns
 ///     net.c        instances, storage, taps, sections        parts.c    paths from models
+///     sections.c   a section as a function                   session.c  the REPL
 ///     stmt.c       statements                                builtins.c builtin_ops.c  primitives
 ///     program.c    declarations of a file                    data.c     data sets
 ///     train.c      blocks and phases                         step.c     steps, evals, updates
-///     session.c    the REPL
 ///
 /// A tensor is a node of the graph at work (`Elab.ctx`). A model is a tree of Instances, which come
 /// into being when it is first applied; they own the module's storages by name.
@@ -226,6 +226,8 @@ void scope_collect(Elab *e, const Scope *scope, Names *names);
 
 KdModule *modules_begin(Elab *e, const AstFile *file); // prelude and the program's own module
 void modules_use(Elab *e, KdModule *into, const AstStmt *use);
+/// The library's module that declares `name`, or NULL.
+const char *library_module_with(Elab *e, const char *name);
 KdModule *module_of(const Scope *scope);
 /// Declares the functions of a file, so that they may be used before their place.
 void declare_functions(Elab *e, Scope *scope, const AstBlock *block);
@@ -444,6 +446,8 @@ const char *relative_path(const Instance *root, const char *path);
 Value part_path(Elab *e, Value model_or_part, const char *segment, Span span);
 Value part_index(Elab *e, Value part, Value index, Span span);
 Value part_call(Elab *e, const Part *part, Args args, const Call *call);
+/// Applies one section of a model to x (sections.c).
+Value section_call(Elab *e, const Part *part, Args args, const Call *call);
 /// All storages and instances under a model, part or list of them. False after a report.
 bool part_storages(Elab *e, Value target, Span span, StorageInfos *out);
 void part_mark(Elab *e, Value target, void (*mark)(Elab *, Instance *));

@@ -37,8 +37,11 @@ static bool special_name(Elab *e, const char *name, Value *v) {
 
 static Value unknown_name(Elab *e, const char *name, Span span) {
     Diag *d = report_error(e, span, "unknown name `%s`", name);
+    const char *module = library_module_with(e, name);
     const char *near = scope_nearest(e, e->scope, name);
-    if (near)
+    if (module)
+        diag_help(d, "it is in the library: use %s", module);
+    else if (near)
         diag_fixit(d, span, near);
     return value_poison();
 }

@@ -145,6 +145,17 @@ static void unknown_module(Elab *e, const AstStmt *use) {
                   a_list_of(e, names.at, names.count));
 }
 
+const char *library_module_with(Elab *e, const char *name) {
+    for (size_t i = 0; i < std_file_count; i++) {
+        const char *file = std_files[i].name + 4; // after "std/"
+        const KdModule *module =
+            load_std(e, arena_strndup(e->arena, file, strlen(file) - strlen(".kd")));
+        if (module && scope_find_here(module->scope, name))
+            return module->name;
+    }
+    return NULL;
+}
+
 void modules_use(Elab *e, KdModule *into, const AstStmt *use) {
     const char *name = use->use.module.text;
     KdModule *module = NULL;
