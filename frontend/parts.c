@@ -229,8 +229,10 @@ Value part_index(Elab *e, Value object, Value index, Span span) {
 }
 
 Value part_call(Elab *e, const Part *part, Args args, const Call *call) {
+    if (part->kind == PART_SECTION)
+        return section_call(e, part, args, call);
     if (part->kind != PART_PATH)
-        return not_built(e, call->callee_span, "applying a section");
+        return fail(e, call->callee_span, "this names parameters, and is no function");
     const char *path = arena_printf(e->arena, "%s.%s", part->root->path, part->path);
     Instance *instance = map_get(&e->instance_paths, path);
     if (!instance || !instance->net) {

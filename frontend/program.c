@@ -116,7 +116,7 @@ static void declare_param(Elab *e, const AstStmt *stmt) {
 
 static void declare_option(Elab *e, const AstStmt *stmt) {
     static const char *const flags[] = {"data", "out",     "resume", "seed",
-                                        "help", "threads", "only",   "version"};
+                                        "help", "threads", "only",   "quiet"};
     const AstName *name = &stmt->define.name;
     Value v = eval_expr(e, stmt->define.value);
     if (declared(e, name))
@@ -226,14 +226,14 @@ void elaborate_deploy(Elab *e, const AstStmt *stmt) {
     Value target = value_none();
     if (stmt->deploy.model) {
         target = eval_expr(e, stmt->deploy.model);
-        name = ast_path_text(e->arena, stmt->deploy.model);
         if (target.kind == VALUE_POISON)
             return;
-        if (target.kind != VALUE_MODEL || !name) {
+        if (target.kind != VALUE_MODEL) {
             fail(e, stmt->deploy.model->span, "`deploy` takes a model, and this is %s",
                  value_text(e, target));
             return;
         }
+        name = target.model->path;
     }
     for (size_t i = 0; i < e->program->deploys.count; i++)
         if (strcmp(e->program->deploys.at[i]->name, name) == 0) {

@@ -48,10 +48,12 @@ static void collect_setting(Elab *e, PhaseWork *work, const AstStmt *stmt) {
     }
     Diag *d = report_error(e, word->span, "a phase has no setting `%s`", word->text);
     const char *near = nearest_name(word->text, settings, SETTING_COUNT);
-    if (near)
+    if (near) {
         diag_fixit(d, word->span, near);
-    else
+        map_set(&work->settings, near, NULL); // so that it is not missed
+    } else {
         diag_help(d, "it has %s", a_list_of(e, settings, SETTING_COUNT));
+    }
 }
 
 static bool holds_tensor(Value v) {
@@ -368,7 +370,7 @@ static void read_groups(Elab *e, PhaseWork *work, bool with_storages) {
                 info->group = (int32_t)work->groups.count;
                 info->group_phase = e->phase_serial;
             }
-            if (with_storages && !infos.count && work->steps.count)
+            if (with_storages && !infos.count && work->steps.count && !e->diags->error_count)
                 group.empty = target;
         }
         vec_push(e->arena, &work->groups, group);
@@ -536,10 +538,15 @@ static bool flag_setting(Elab *e, const PhaseWork *work, const char *word) {
     return true;
 }
 
+static Span data_span(const AstStmt *stmt) {
+    const AstExpr *data = stmt->kind == STMT_TRAIN ? stmt->train.data : stmt->phase.data;
+    return data ? data->span : stmt->word_span;
+}
+
 static void elaborate_phase(Elab *e, PhaseWork *work, const char *train) {
     if (work->data.kind != VALUE_DATA) {
         if (work->data.kind != VALUE_POISON)
-            fail(e, work->stmt->word_span, "expected a data set after `on`, and this is %s",
+            fail(e, data_span(work->stmt), "expected a data set after `on`, and this is %s",
                  value_text(e, work->data));
         return;
     }

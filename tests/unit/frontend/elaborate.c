@@ -220,6 +220,46 @@ static void train_only_nets_belong_to_their_phase(void **state) {
     arena_release(&r.arena);
 }
 
+// The sections of a model, one after the other, are the model: in an evaluation and in training.
+static void sections_make_up_the_model(void **state) {
+    (void)state;
+    Run r;
+    run(&r, "model m = resnet_cifar(blocks = 1, width = 2, classes = d.classes)\n"
+            "train t on d {\n batch 2\n epochs 1\n optimize m with sgd(lr = 0.1)\n"
+            " step (image, label) {\n"
+            "  let z = m.sections[3](m.sections[2](m.sections[1](m.sections[0](image))))\n"
+            "  let w = m(image)\n  report off = max(abs(z - w)), size = max(abs(w))\n"
+            "  minimize cross_entropy(z, label)\n }\n"
+            " eval (image) {\n"
+            "  let z = m.sections[3](m.sections[2](m.sections[1](m.sections[0](image))))\n"
+            "  let w = m(image)\n  report off = max(abs(z - w)), size = max(abs(w))\n }\n}\n");
+    const Module *m = r.program->module;
+    const char *const names[] = {"t.step0", "t.eval0"};
+    for (int i = 0; i < 2; i++) {
+        EvalState *values = eval_new(&r.arena, m, EVAL_F64);
+        double *image = arena_array(&r.arena, double, 2 * 3 * 32 * 32);
+        for (int k = 0; k < 2 * 3 * 32 * 32; k++)
+            image[k] = (k * 7919 % 101) / 50.0 - 1;
+        eval_set_random(values, 1, 0);
+        eval_run(values, graph(m, "init"));
+        eval_set_input(values, "image", image);
+        eval_set_input(values, "label", (const double[]){3, 5});
+        Graph *g = (Graph *)graph(m, names[i]);
+        uint8_t *live = arena_array(&r.arena, uint8_t, g->nodes.count);
+        for (size_t k = g->nodes.count; k-- > 0;) { // reports and what they need: no gradients
+            const Node *node = g->nodes.at[k];
+            live[k] |= node->op == OP_report;
+            for (uint32_t o = 0; live[k] && o < node->arity; o++)
+                live[node->operand[o]->id] = 1;
+        }
+        graph_keep_only(g, live);
+        eval_run(values, g);
+        assert_true(*eval_get_output(values, "size", NULL) > 1e-3);
+        assert_true(*eval_get_output(values, "off", NULL) < 1e-12);
+    }
+    arena_release(&r.arena);
+}
+
 // ---- sessions ----
 
 static SessionItemKind input(FrontendSession *session, const char *text, const double *bind) {
@@ -288,6 +328,7 @@ int main(void) {
         cmocka_unit_test(later_groups_take_over),
         cmocka_unit_test(a_model_may_follow_another),
         cmocka_unit_test(train_only_nets_belong_to_their_phase),
+        cmocka_unit_test(sections_make_up_the_model),
         cmocka_unit_test(session_stays_as_it_was_after_a_mistake),
         cmocka_unit_test(redefinitions_leave_memory_flat),
     };
