@@ -11,6 +11,7 @@
 // A write to a storage goes straight into it where every other reader of the storage is in an
 // earlier kernel, or in this one and reads the element that is written; else the value is stored
 // elsewhere and copied by a kernel at the end.
+#include <stdlib.h>
 #include <string.h>
 
 #include "ir/rows.h"
@@ -24,26 +25,37 @@ enum {
     LONGEST_ROW =
         32768, // elements of a row that is stored besides being summed: it stays in the cache
     CHEAP = 6, // cost up to which a value is computed again rather than stored
-    NOWHERE = UINT32_MAX,
 };
+#define NOWHERE UINT32_MAX // of a node: in no group
 
 typedef Vec(Node *) NodeList;
 
 /// What becomes a kernel.
 typedef struct Group {
     NodeList units;   // ascending ids
-    uint8_t *touched; // by id: computed or read by it
+    uint8_t *touched; // by id: TOUCHED, COMPUTED
     bool merged;      // into another: no more
 } Group;
+
+enum { TOUCHED = 1, COMPUTED = 2 }; // read or computed; computed
+
+/// What units compute and read.
+typedef struct Cone {
+    NodeList computed; // topological
+    NodeList loaded;
+} Cone;
 
 typedef struct Fuse {
     Graph *graph;
     Arena *scratch;
-    Arena *trial;         // reset after each question
+    Arena *trial;      // reset after each question
+    uint32_t *visited; // by node id: the last walk that came by
+    uint32_t walk;
     uint8_t *is_unit;     // by node id
     uint32_t *group_of;   // by node id: of a unit that has been placed; else NOWHERE
     Vec(Group *) groups;  // in order of execution, merged ones among them
     Vec(Node *) late;     // writes that are copies at the end
+    NodeList *reads;      // by storage
     uint32_t *written_by; // by storage: the group that writes it; else NOWHERE
     bool writing;         // all units but the writes are placed
 } Fuse;
@@ -69,29 +81,32 @@ static bool is_loaded(const Fuse *fuse, const Node *node, uint32_t index) {
     return fuse->is_unit[node->id] && fuse->group_of[node->id] < index;
 }
 
-static void mark_cone(const Fuse *fuse, const Node *node, uint32_t index, uint8_t *computed,
-                      uint8_t *touched) {
-    touched[node->id] = 1;
-    if (computed[node->id] || is_free(node) || is_loaded(fuse, node, index))
+static void walk_cone(Fuse *fuse, Arena *arena, Node *node, uint32_t index, Cone *cone) {
+    if (fuse->visited[node->id] == fuse->walk)
         return;
-    computed[node->id] = 1;
+    fuse->visited[node->id] = fuse->walk;
+    if (is_free(node) || is_loaded(fuse, node, index)) {
+        vec_push(arena, &cone->loaded, node);
+        return;
+    }
+    vec_push(arena, &cone->computed, node);
     for (uint32_t k = 0; k < node->arity; k++)
-        mark_cone(fuse, node->operand[k], index, computed, touched);
+        walk_cone(fuse, arena, node->operand[k], index, cone);
 }
 
-// All that the units compute where they stand at place `index`, in topological order.
-static NodeList cone_of(const Fuse *fuse, Arena *arena, const NodeList *units, uint32_t index,
-                        uint8_t *touched) {
-    size_t count = fuse->graph->nodes.count;
-    uint8_t *computed = arena_array(arena, uint8_t, count);
-    NodeList list = {0};
-    for (size_t i = 0; i < units->count; i++) // those of an earlier group that is to be joined too
-        mark_cone(fuse, units->at[i], index, computed, touched);
-    for (size_t i = 0; i < count; i++) {
-        if (computed[i])
-            vec_push(arena, &list, fuse->graph->nodes.at[i]);
-    }
-    return list;
+static int by_id(const void *a, const void *b) {
+    const Node *x = *(Node *const *)a, *y = *(Node *const *)b;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+// All that the units need where they stand at place `index`.
+static Cone cone_of(Fuse *fuse, Arena *arena, const NodeList *units, uint32_t index) {
+    Cone cone = {0};
+    fuse->walk++;
+    for (size_t i = 0; i < units->count; i++)
+        walk_cone(fuse, arena, units->at[i], index, &cone);
+    qsort(cone.computed.at, cone.computed.count, sizeof(Node *), by_id);
+    return cone;
 }
 
 // ---- what may be one kernel
@@ -141,15 +156,12 @@ static bool writes_fit(Fuse *fuse, const NodeList *nodes, const NodeList *units)
         const Node *write = units->at[i];
         if (write->op != OP_write)
             continue;
+        const NodeList *list = &fuse->reads[write->attrs->storage];
         uint8_t *reads = arena_array(fuse->trial, uint8_t, graph->nodes.count);
-        bool any = false;
-        for (size_t k = 0; k < graph->nodes.count; k++) {
-            const Node *node = graph->nodes.at[k];
-            reads[k] = node->op == OP_read && node->attrs->storage == write->attrs->storage;
-            any |= reads[k];
-        }
-        if (any && !kernel_keeps_step(fuse->trial, graph, nodes->at, (uint32_t)nodes->count, reads,
-                                      &write->type))
+        for (size_t k = 0; k < list->count; k++)
+            reads[list->at[k]->id] = 1;
+        if (list->count && !kernel_keeps_step(fuse->trial, graph, nodes->at, (uint32_t)nodes->count,
+                                              reads, &write->type))
             return false;
     }
     return true;
@@ -157,9 +169,7 @@ static bool writes_fit(Fuse *fuse, const NodeList *nodes, const NodeList *units)
 
 /// Whether the units, standing at place `index`, are one kernel.
 static bool units_fit(Fuse *fuse, const NodeList *units, uint32_t index) {
-    size_t count = fuse->graph->nodes.count;
-    uint8_t *touched = arena_array(fuse->trial, uint8_t, count);
-    NodeList nodes = cone_of(fuse, fuse->trial, units, index, touched);
+    NodeList nodes = cone_of(fuse, fuse->trial, units, index).computed;
     uint32_t sums = 0, contractions = 0;
     bool fit = true;
     for (size_t i = 0; i < nodes.count; i++) {
@@ -196,8 +206,12 @@ static bool reads_group(const Fuse *fuse, const Group *later, const Group *earli
 
 static void set_touched(Fuse *fuse, uint32_t index) {
     Group *group = fuse->groups.at[index];
+    Cone cone = cone_of(fuse, fuse->trial, &group->units, index);
     memset(group->touched, 0, fuse->graph->nodes.count);
-    cone_of(fuse, fuse->trial, &group->units, index, group->touched);
+    for (size_t i = 0; i < cone.loaded.count; i++)
+        group->touched[cone.loaded.at[i]->id] = TOUCHED;
+    for (size_t i = 0; i < cone.computed.count; i++)
+        group->touched[cone.computed.at[i]->id] = TOUCHED | COMPUTED;
     arena_reset(fuse->trial);
 }
 
@@ -244,10 +258,10 @@ static bool try_merge(Fuse *fuse, uint32_t from, uint32_t to) {
 // ---- placing
 // -----------------------------------------------------------------------------------------
 
-static bool reads_storage(const Fuse *fuse, const uint8_t *touched, int64_t storage) {
-    for (size_t i = 0; i < fuse->graph->nodes.count; i++) {
-        const Node *node = fuse->graph->nodes.at[i];
-        if (touched[i] && node->op == OP_read && node->attrs->storage == storage)
+static bool reads_storage(const Fuse *fuse, const Group *group, int64_t storage) {
+    const NodeList *reads = &fuse->reads[storage];
+    for (size_t i = 0; i < reads->count; i++) {
+        if (group->touched[reads->at[i]->id])
             return true;
     }
     return false;
@@ -259,42 +273,53 @@ typedef struct Range {
     bool bounded;         // a group may not be appended
 } Range;
 
-static Range range_of(const Fuse *fuse, const Node *unit, const uint8_t *touched) {
-    Range range = {0, (uint32_t)fuse->groups.count, false};
-    for (size_t i = 0; i < fuse->graph->nodes.count; i++) {
-        const Node *node = fuse->graph->nodes.at[i];
-        if (!touched[i] || node == unit)
+static void find_range(const Fuse *fuse, const NodeList *nodes, const Node *unit, Range *range) {
+    for (size_t i = 0; i < nodes->count; i++) {
+        const Node *node = nodes->at[i];
+        uint32_t group = fuse->group_of[node->id];
+        if (node == unit)
             continue;
-        if (fuse->is_unit[i] && fuse->group_of[i] != NOWHERE && fuse->group_of[i] > range.first)
-            range.first = fuse->group_of[i];
+        if (fuse->is_unit[node->id] && group != NOWHERE && group > range->first)
+            range->first = group;
         if (node->op != OP_read)
             continue;
         uint32_t writer = fuse->written_by[node->attrs->storage];
-        if (writer != NOWHERE && writer <= range.last) {
-            range.last = writer;
-            range.bounded = true;
+        if (writer != NOWHERE && writer <= range->last) {
+            range->last = writer;
+            range->bounded = true;
         }
     }
-    for (uint32_t i = 0; unit->op == OP_write && i < fuse->groups.count; i++) {
+}
+
+static Range range_of(const Fuse *fuse, const Node *unit, const Cone *cone) {
+    Range range = {0, (uint32_t)fuse->groups.count, false};
+    find_range(fuse, &cone->loaded, unit, &range);
+    find_range(fuse, &cone->computed, unit, &range);
+    for (uint32_t i = range.first; unit->op == OP_write && i < fuse->groups.count; i++) {
         const Group *group = fuse->groups.at[i];
-        if (!group->merged && i > range.first &&
-            reads_storage(fuse, group->touched, unit->attrs->storage))
+        if (!group->merged && reads_storage(fuse, group, unit->attrs->storage))
             range.first = i;
     }
     return range;
 }
 
 // Something worth sharing is touched by both: a unit, or as much memory as the unit has elements.
-static bool shares(const Fuse *fuse, const Group *group, const Node *unit, const uint8_t *touched) {
-    if (type_count(&unit->type) == 1 && type_count(&group->units.at[0]->type) == 1)
-        return true;
-    for (size_t i = 0; i < fuse->graph->nodes.count; i++) {
-        const Node *node = fuse->graph->nodes.at[i];
-        if (touched[i] && group->touched[i] && (fuse->is_unit[i] || is_load(node)) &&
+static bool shares_any(const Fuse *fuse, const Group *group, const Node *unit,
+                       const NodeList *nodes) {
+    for (size_t i = 0; i < nodes->count; i++) {
+        const Node *node = nodes->at[i];
+        if (group->touched[node->id] && (fuse->is_unit[node->id] || is_load(node)) &&
             type_count(&node->type) >= type_count(&unit->type) && type_count(&node->type) > 1)
             return true;
     }
     return false;
+}
+
+static bool shares(const Fuse *fuse, const Group *group, const Node *unit, const Cone *cone) {
+    if (type_count(&unit->type) == 1 && type_count(&group->units.at[0]->type) == 1)
+        return true;
+    return shares_any(fuse, group, unit, &cone->loaded) ||
+           shares_any(fuse, group, unit, &cone->computed);
 }
 
 static bool try_join(Fuse *fuse, uint32_t index, Node *unit) {
@@ -322,11 +347,12 @@ static uint32_t append_group(Fuse *fuse, Node *unit) {
 }
 
 // Groups that the unit at `index` reads join its group, or else each other.
-static void merge_sources(Fuse *fuse, uint32_t index, const uint8_t *touched) {
+static void merge_sources(Fuse *fuse, uint32_t index, const Cone *cone) {
     uint32_t source[MAX_STORED];
     uint32_t count = 0;
-    for (size_t i = fuse->graph->nodes.count; i-- > 0 && count < MAX_STORED;) {
-        uint32_t group = fuse->is_unit[i] && touched[i] ? fuse->group_of[i] : NOWHERE;
+    for (size_t i = 0; i < cone->loaded.count && count < MAX_STORED; i++) {
+        const Node *node = cone->loaded.at[i];
+        uint32_t group = fuse->is_unit[node->id] ? fuse->group_of[node->id] : NOWHERE;
         bool seen = group >= index;
         for (uint32_t k = 0; k < count; k++)
             seen |= source[k] == group;
@@ -365,10 +391,10 @@ static void delay_write(Fuse *fuse, uint32_t index, int64_t storage) {
     put_units(fuse, index, &units);
 }
 
-static void delay_overwriting(Fuse *fuse, const uint8_t *touched) {
-    for (size_t i = 0; i < fuse->graph->nodes.count; i++) {
-        const Node *node = fuse->graph->nodes.at[i];
-        if (!touched[i] || node->op != OP_read)
+static void delay_overwriting(Fuse *fuse, const NodeList *loaded) {
+    for (size_t i = 0; i < loaded->count; i++) {
+        const Node *node = loaded->at[i];
+        if (node->op != OP_read)
             continue;
         uint32_t writer = fuse->written_by[node->attrs->storage];
         if (writer != NOWHERE)
@@ -393,29 +419,26 @@ static void place(Fuse *fuse, Node *unit) {
             place(fuse, value);
         return;
     }
-    size_t count = fuse->graph->nodes.count;
-    uint8_t *touched = arena_array(fuse->scratch, uint8_t, count);
     vec_push(fuse->scratch, &one, unit);
-    cone_of(fuse, fuse->trial, &one, (uint32_t)fuse->groups.count, touched);
-    arena_reset(fuse->trial);
-    Range range = range_of(fuse, unit, touched);
+    Cone cone = cone_of(fuse, fuse->scratch, &one, (uint32_t)fuse->groups.count);
+    Range range = range_of(fuse, unit, &cone);
     uint32_t index = NOWHERE;
     for (uint32_t i = range.first; i < fuse->groups.count && i <= range.last; i++) {
         const Group *group = fuse->groups.at[i];
-        if (group->merged || !shares(fuse, group, unit, touched) || !try_join(fuse, i, unit))
+        if (group->merged || !shares(fuse, group, unit, &cone) || !try_join(fuse, i, unit))
             continue;
         index = i;
         break;
     }
     if (index == NOWHERE) {
         if (range.bounded)
-            delay_overwriting(fuse, touched);
+            delay_overwriting(fuse, &cone.loaded);
         index = append_group(fuse, unit);
     }
     if (unit->op == OP_write)
         fuse->written_by[unit->attrs->storage] = index;
     if (!fuse->writing)
-        merge_sources(fuse, index, touched);
+        merge_sources(fuse, index, &cone);
 }
 
 // ---- units
@@ -470,26 +493,16 @@ static uint32_t cost_of(const Node *node) {
 // Cost of computing the node again: arithmetic, and each load of as many elements beyond the one
 // that it would be itself. What is smaller than the node is computed seldom.
 static uint32_t cone_cost(const Fuse *fuse, const Node *node, uint32_t index, int64_t count,
-                          uint8_t *seen) {
-    if (seen[node->id] || type_count(&node->type) < count)
+                          uint32_t walk) {
+    if (fuse->visited[node->id] == walk || type_count(&node->type) < count)
         return 0;
-    seen[node->id] = 1;
+    fuse->visited[node->id] = walk;
     if (is_free(node) || is_loaded(fuse, node, index))
         return is_load(node) || fuse->is_unit[node->id] ? 3 : 0;
     uint32_t cost = cost_of(node);
     for (uint32_t k = 0; k < node->arity && cost < 1000; k++)
-        cost += cone_cost(fuse, node->operand[k], index, count, seen);
+        cost += cone_cost(fuse, node->operand[k], index, count, walk);
     return cost;
-}
-
-static bool computes(const Fuse *fuse, uint32_t index, const Node *node) {
-    uint8_t *touched = arena_array(fuse->trial, uint8_t, fuse->graph->nodes.count);
-    NodeList nodes = cone_of(fuse, fuse->trial, &fuse->groups.at[index]->units, index, touched);
-    bool found = false;
-    for (size_t i = 0; i < nodes.count; i++)
-        found |= nodes.at[i] == node;
-    arena_reset(fuse->trial);
-    return found;
 }
 
 // The value becomes a unit of the first group that computes it, if it fits there.
@@ -498,17 +511,15 @@ static void store_repeated(Fuse *fuse, Node *node) {
     if (fuse->is_unit[node->id] || is_free(node) || !cost_of(node))
         return;
     for (uint32_t i = 0; i < fuse->groups.count; i++) {
-        if (fuse->groups.at[i]->merged || !fuse->groups.at[i]->touched[node->id] ||
-            !computes(fuse, i, node))
+        const Group *group = fuse->groups.at[i];
+        if (group->merged || !(group->touched[node->id] & COMPUTED))
             continue;
         first = first == NOWHERE ? i : first;
         users++;
     }
     if (users < 2)
         return;
-    uint8_t *seen = arena_array(fuse->trial, uint8_t, fuse->graph->nodes.count);
-    uint32_t cost = cone_cost(fuse, node, first, type_count(&node->type), seen);
-    arena_reset(fuse->trial);
+    uint32_t cost = cone_cost(fuse, node, first, type_count(&node->type), ++fuse->walk);
     if (cost <= CHEAP)
         return;
     fuse->is_unit[node->id] = 1;
@@ -540,7 +551,7 @@ static void make_kernels(Fuse *fuse) {
         if (group->merged)
             continue;
         Kernel *kernel = arena_new(arena, Kernel);
-        NodeList nodes = cone_of(fuse, arena, &group->units, i, group->touched);
+        NodeList nodes = cone_of(fuse, arena, &group->units, i).computed;
         kernel->id = (uint32_t)graph->kernels.count;
         kernel->node = nodes.at;
         kernel->node_count = (uint32_t)nodes.count;
@@ -558,6 +569,8 @@ static void make_kernels(Fuse *fuse) {
 static void begin(Fuse *fuse) {
     size_t count = fuse->graph->nodes.count;
     size_t storages = fuse->graph->module->storages.count;
+    fuse->visited = arena_array(fuse->scratch, uint32_t, count);
+    fuse->reads = arena_alloc_array(fuse->scratch, storages, sizeof *fuse->reads);
     fuse->is_unit = arena_array(fuse->scratch, uint8_t, count);
     fuse->group_of = arena_array(fuse->scratch, uint32_t, count);
     fuse->written_by = arena_array(fuse->scratch, uint32_t, storages);
@@ -565,6 +578,11 @@ static void begin(Fuse *fuse) {
         fuse->group_of[i] = NOWHERE;
     for (size_t i = 0; i < storages; i++)
         fuse->written_by[i] = NOWHERE;
+    for (size_t i = 0; i < count; i++) {
+        Node *node = fuse->graph->nodes.at[i];
+        if (node->op == OP_read)
+            vec_push(fuse->scratch, &fuse->reads[node->attrs->storage], node);
+    }
 }
 
 static void fuse_groups(Fuse *fuse) {
