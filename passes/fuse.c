@@ -26,7 +26,7 @@ enum {
         32768, // elements of a row that is stored besides being summed: it stays in the cache
     CHEAP = 6, // cost up to which a value is computed again rather than stored
 };
-#define NOWHERE UINT32_MAX // of a node: in no group
+#define NOWHERE UINT32_MAX // no group
 
 typedef Vec(Node *) NodeList;
 
@@ -628,11 +628,32 @@ static Node *copy_of_leaf(Graph *graph, Node *write) {
     return graph_append(graph, OP_write, &copy, 1, write->attrs, write->origin);
 }
 
+// A rectifier's derivative asks x <= c; where y = max(c, x) has been stored and x is a contraction's
+// result (and its bias) that nobody else wants, y <= c says the same, NaN included, and x need not be.
+static Node *ask_the_maximum(const Node *ask, Node *const *maximum_of, const uint32_t *uses) {
+    Node *x = ask->operand[0];
+    const Node *c = ask->operand[1], *from = x;
+    Node *y = maximum_of[x->id];
+    if (ask->op != OP_le || !y || c->op != OP_const || y->operand[0] != c || uses[x->id] != 2)
+        return NULL;
+    while (op_has(from->op, MAPS) && uses[from->id] <= 2 && from->arity == 2 &&
+           type_same_shape(&from->type, &from->operand[0]->type) && !is_free(from->operand[0]))
+        from = from->operand[0];
+    return op_has(from->op, CONTRACTS) && (from == x || uses[from->id] == 1) ? y : NULL;
+}
+
 static bool prepare(Graph *graph, Arena *scratch) {
+    uint32_t *uses = count_uses(graph, scratch);
+    Node **maximum_of = arena_array(scratch, Node *, graph->nodes.count);
     Rewrite rw = rewrite_begin(graph, scratch);
     for (size_t i = 0; i < rw.old_count; i++) {
         Node *node = rewrite_next(&rw, i);
         Node *better = node->op == OP_write ? copy_of_leaf(graph, node) : node;
+        if (node->op == OP_max && node->operand[1]->id < rw.old_count)
+            maximum_of[node->operand[1]->id] = node;
+        Node *y = node->op == OP_le ? ask_the_maximum(node, maximum_of, uses) : NULL;
+        if (y)
+            node->operand[0] = y;
         rewrite_place(&rw, node, better);
     }
     return rewrite_end(&rw);
