@@ -494,5 +494,7 @@ void ast_check_placement(AstBlock *block, AstPlace place, DiagSink *diags);
 /// What to write instead of a word that other languages begin a statement with (`def`, `while`,
 /// `import`), or NULL.
 const char *ast_foreign_word_help(const char *word);
+/// The word that begins a statement and was probably meant, or NULL.
+const char *ast_nearest_statement_word(const char *word);
 
 #endif

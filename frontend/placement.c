@@ -57,6 +57,10 @@ static const char *const statement_words[] = {
     "for",    "if",       "when",   "minimize", "report", "exit",      "assert",
 };
 
+const char *ast_nearest_statement_word(const char *word) {
+    return nearest_name(word, statement_words, sizeof statement_words / sizeof *statement_words);
+}
+
 const char *ast_foreign_word_help(const char *word) {
     static const struct {
         const char *word, *help;
@@ -144,8 +148,7 @@ static bool is_called(const AstStmt *stmt) {
 static void no_such_statement(AstStmt *stmt, AstPlace place, DiagSink *diags) {
     const AstName *word = &stmt->setting.word;
     const char *foreign = ast_foreign_word_help(word->text);
-    const char *near =
-        nearest_name(word->text, statement_words, sizeof statement_words / sizeof *statement_words);
+    const char *near = ast_nearest_statement_word(word->text);
     if (foreign) {
         Diag *d = diag_error(diags, word->span, "there is no `%s` in kd", word->text);
         diag_help(d, "%s", foreign);

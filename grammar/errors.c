@@ -174,6 +174,22 @@ static bool foreign_word(KdParse *parse) {
     return true;
 }
 
+/// `optimise m with …`, `spilt m at …`: read as a setting as far as that goes.
+static bool misspelt_word(KdParse *parse, const KdToken *found) {
+    const KdToken *head = &parse->head;
+    bool after_values = found->kind == TOK_WITH || found->kind == TOK_AT || found->kind == TOK_ON ||
+                        found->kind == TOK_OVER || found->kind == TOK_COMBINE ||
+                        found->kind == TOK_FROM;
+    const char *near = after_values && head->kind == TOK_NAME && found->depth == head->depth
+                           ? ast_nearest_statement_word(head->text)
+                           : NULL;
+    if (!near)
+        return false;
+    Diag *d = kd_error(parse, head->span, "there is no statement `%s`", head->text);
+    diag_fixit(d, head->span, near);
+    return true;
+}
+
 static bool assignment_sign(KdParse *parse, const KdToken *found, const Expected *expected) {
     if (found->kind != TOK_ASSIGN)
         return false;
@@ -304,7 +320,7 @@ void kd_syntax_error(KdParse *parse, const KdToken *found, const int *tokens, in
         parse->error_count++;
         return;
     }
-    if (foreign_word(parse) || open_interpolation(parse, found) ||
+    if (foreign_word(parse) || misspelt_word(parse, found) || open_interpolation(parse, found) ||
         assignment_sign(parse, found, &expected) || colon(parse, found) ||
         update_sign(parse, found, &expected) || missing_let(parse, found) ||
         reserved_name(parse, found, &expected) || operator_after_pipe(parse, found, &expected) ||
