@@ -229,8 +229,8 @@ static Value call_op(Elab *e, BuiltinCall *c) {
     if (arity == 1 && op_has(op, MAPS) && c->value[0].kind == VALUE_NUMBER &&
         fold(op, c->value[0].number, &folded)) {
         Value v = value_real(folded);
-        v.is_int = (op == OP_floor || ((op == OP_neg || op == OP_abs || op == OP_sign) &&
-                                       c->value[0].is_int));
+        v.is_int = (op == OP_floor ||
+                    ((op == OP_neg || op == OP_abs || op == OP_sign) && c->value[0].is_int));
         return v;
     }
     if (op == OP_stop_gradient && c->value[0].kind == VALUE_NUMBER)

@@ -77,8 +77,8 @@ static Value combine_list(Elab *e, BuiltinCall *c, Value list, AstBinaryOp op, O
         if (extreme == OP_add) {
             total = apply_binary(e, op, total, next, &stand_in);
         } else if (total.kind == VALUE_NUMBER && next.kind == VALUE_NUMBER) {
-            bool first = extreme == OP_max ? total.number >= next.number
-                                           : total.number <= next.number;
+            bool first =
+                extreme == OP_max ? total.number >= next.number : total.number <= next.number;
             total = first ? total : next;
         } else {
             bool number = total.kind == VALUE_NUMBER;
@@ -96,9 +96,8 @@ static Value combine_list(Elab *e, BuiltinCall *c, Value list, AstBinaryOp op, O
 
 static Value builtin_sum(Elab *e, BuiltinCall *c) {
     if (value_is_list(c->value[0]))
-        return list_count(c->value[0])
-                   ? combine_list(e, c, c->value[0], BINARY_ADD, OP_add)
-                   : value_int(0);
+        return list_count(c->value[0]) ? combine_list(e, c, c->value[0], BINARY_ADD, OP_add)
+                                       : value_int(0);
     if (c->value[0].kind == VALUE_NUMBER)
         return c->value[0];
     Node *x = tensor_arg(e, c, 0);
@@ -212,8 +211,8 @@ static Value builtin_einsum(Elab *e, BuiltinCall *c) {
     if (!b)
         return value_poison();
     Attrs attrs = {.spec = c->value[0].string};
-    return value_node(e, make_node(e, OP_einsum, (Node *[]){a, b}, 2, &attrs, c->call->span,
-                                   "einsum", NULL));
+    return value_node(
+        e, make_node(e, OP_einsum, (Node *[]){a, b}, 2, &attrs, c->call->span, "einsum", NULL));
 }
 
 // [.., M, K] by [.., K, N]: leading axes are shared, or only a's.
@@ -223,11 +222,11 @@ static Value builtin_matmul(Elab *e, BuiltinCall *c) {
     if (!b)
         return value_poison();
     int ra = a->type.rank, rb = b->type.rank;
-    if (ra < 2 || rb < 2 || (rb > 2 && ra != rb) ||
-        a->type.dim[ra - 1] != b->type.dim[rb - 2]) {
-        Diag *d = report_error(e, c->call->span, "matmul: [.., M, K] by [.., K, N], and these are "
-                               "%s and %s", type_text(e->arena, &a->type),
-                               type_text(e->arena, &b->type));
+    if (ra < 2 || rb < 2 || (rb > 2 && ra != rb) || a->type.dim[ra - 1] != b->type.dim[rb - 2]) {
+        Diag *d = report_error(e, c->call->span,
+                               "matmul: [.., M, K] by [.., K, N], and these are "
+                               "%s and %s",
+                               type_text(e->arena, &a->type), type_text(e->arena, &b->type));
         if (ra >= 2 && rb == 2 && a->type.dim[ra - 1] == b->type.dim[1])
             diag_help(d, "transpose(b, [1, 0]) turns the second one");
         return value_poison();
@@ -238,8 +237,8 @@ static Value builtin_matmul(Elab *e, BuiltinCall *c) {
     strbuf_printf(&spec, "%.*skn->", rb - 2, letters);
     strbuf_printf(&spec, "%.*smn", ra - 2, letters);
     Attrs attrs = {.spec = strbuf_text(&spec)};
-    return value_node(e, make_node(e, OP_einsum, (Node *[]){a, b}, 2, &attrs, c->call->span,
-                                   "matmul", &c->args));
+    return value_node(
+        e, make_node(e, OP_einsum, (Node *[]){a, b}, 2, &attrs, c->call->span, "matmul", &c->args));
 }
 
 // ---- shapes ----
@@ -329,12 +328,15 @@ static Value builtin_slice(Elab *e, BuiltinCall *c) {
         high = low + range.count;
         for (uint32_t i = 0; i < range.count; i++)
             if (range.at[i] != low + i)
-                return fail(e, arg_span(c, 2), "`range` is like 0..3; take(x, indices) chooses freely");
+                return fail(e, arg_span(c, 2),
+                            "`range` is like 0..3; take(x, indices) chooses freely");
     }
     int64_t extent = x->type.dim[axis];
     if (low < 0 || high > extent || low >= high)
-        return fail(e, arg_span(c, 2), "slice: %" PRId64 "..%" PRId64 " of axis %" PRId64
-                    ", which has extent %" PRId64, low, high, axis, extent);
+        return fail(e, arg_span(c, 2),
+                    "slice: %" PRId64 "..%" PRId64 " of axis %" PRId64
+                    ", which has extent %" PRId64,
+                    low, high, axis, extent);
     int64_t start[MAX_RANK] = {0}, limit[MAX_RANK], step[MAX_RANK];
     uint32_t rank = x->type.rank;
     for (uint32_t i = 0; i < rank; i++) {
@@ -418,8 +420,8 @@ static Value filled(Elab *e, BuiltinCall *c, double value) {
     if (!node || !attrs.shape.count)
         return value_node(e, node);
     // Its rule bounds the shape.
-    return value_node(e, make_node(e, OP_broadcast, &node, 1, &attrs, c->call->span,
-                                   c->builtin->name, NULL));
+    return value_node(
+        e, make_node(e, OP_broadcast, &node, 1, &attrs, c->call->span, c->builtin->name, NULL));
 }
 
 static Value builtin_zeros(Elab *e, BuiltinCall *c) {
@@ -588,8 +590,7 @@ static Value builtin_grad(Elab *e, BuiltinCall *c) {
 
 static Value cast_to(Elab *e, BuiltinCall *c, DType dtype) {
     if (c->value[0].kind == VALUE_BOOL && dtype != DT_BOOL)
-        return dtype == DT_I32 ? value_int(c->value[0].boolean)
-                               : value_real(c->value[0].boolean);
+        return dtype == DT_I32 ? value_int(c->value[0].boolean) : value_real(c->value[0].boolean);
     if (c->value[0].kind == VALUE_NUMBER && dtype != DT_BOOL)
         return dtype == DT_I32 ? value_int((int64_t)trunc(c->value[0].number))
                                : value_real(c->value[0].number);
@@ -690,8 +691,8 @@ static Value default_value(const char *text, size_t length, Elab *e) {
 void builtin_add(Elab *e, const char *name, const char *signature, const char *summary,
                  BuiltinFn *function, int op) {
     Builtin *b = arena_new(e->arena, Builtin);
-    *b = (Builtin){.name = name, .signature = signature, .summary = summary,
-                   .function = function, .op = op};
+    *b = (Builtin){
+        .name = name, .signature = signature, .summary = summary, .function = function, .op = op};
     b->variadic = strcmp(signature, "...") == 0;
     b->param = arena_array(e->arena, BuiltinParam, 8);
     for (const char *at = signature; *at && !b->variadic;) {
@@ -766,8 +767,8 @@ Value call_builtin(Elab *e, const Builtin *b, Args args, const Call *call) {
     }
     for (size_t i = 0; i < b->param_count; i++) {
         if (!c.arg[i] && !b->param[i].has_default) {
-            Diag *d = report_error(e, span, "`%s` needs its argument `%s`", b->name,
-                                   b->param[i].name);
+            Diag *d =
+                report_error(e, span, "`%s` needs its argument `%s`", b->name, b->param[i].name);
             diag_note(d, (Span){0}, "it is %s(%s)", b->name, b->signature);
             return value_poison();
         }

@@ -102,8 +102,8 @@ bool bind_arguments(Elab *e, const Function *function, Args args, const Call *ca
     for (size_t i = 0; i < args.count; i++)
         positional |= !args.at[i].name;
     if (is_open) {
-        *is_open = call->leave_open ||
-                   (!positional && count && !given[0] && !params[0].default_value);
+        *is_open =
+            call->leave_open || (!positional && count && !given[0] && !params[0].default_value);
         if (*is_open)
             return true;
     }
@@ -176,8 +176,8 @@ Value run_body(Elab *e, const Function *function, Scope *scope, const Call *call
 
 static Value open_value(Elab *e, const Function *function, Args args, const Call *call) {
     OpenCall *open = arena_new(e->arena, OpenCall);
-    *open = (OpenCall){function, {arena_array(e->arena, Arg, args.count), args.count}, call->span,
-                       NULL};
+    *open = (OpenCall){
+        function, {arena_array(e->arena, Arg, args.count), args.count}, call->span, NULL};
     for (size_t i = 0; i < args.count; i++) {
         open->args.at[i] = args.at[i];
         open->args.at[i].held = true;
@@ -229,8 +229,8 @@ Value call_function(Elab *e, const Function *function, Args args, const Call *ca
     if (is_open)
         return open_value(e, function, args, call);
     if (call->as && decl->kind != STMT_NET) {
-        Diag *d = report_error(e, call->as_span, "`as` names an instance of a net, and `%s` is a fn",
-                               function->name);
+        Diag *d = report_error(e, call->as_span,
+                               "`as` names an instance of a net, and `%s` is a fn", function->name);
         diag_help(d, "a fn has no parameters of its own");
         return value_poison();
     }
@@ -271,8 +271,10 @@ Value call_value(Elab *e, Value callee, Args args, const Call *call) {
     case VALUE_MODULE:
         break;
     }
-    Diag *d = report_error(e, call->callee_span, "this is %s, and only functions, nets and models "
-                           "are called", value_text(e, callee));
+    Diag *d = report_error(e, call->callee_span,
+                           "this is %s, and only functions, nets and models "
+                           "are called",
+                           value_text(e, callee));
     if (value_is_list(callee))
         diag_help(d, "an element of a list is list[i]");
     return value_poison();

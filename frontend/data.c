@@ -9,7 +9,7 @@ static const char *const sources[] = {"idx", "cifar10", "cifar100", "npz", "imag
 static const char *const built_sources[] = {"idx"};
 static const char *const settings[] = {"normalize", "augment", "prepare", "view",   "draw",
                                        "holdout",   "fields",  "count",   "classes"};
-static const char *const transforms[] = {"random_crop", "horizontal_flip", "center_crop",
+static const char *const transforms[] = {"random_crop", "horizontal_flip",     "center_crop",
                                          "resize",      "random_resized_crop", "color_jitter"};
 static const char *const built_transforms[] = {"random_crop", "horizontal_flip"};
 
@@ -149,8 +149,8 @@ static bool read_transform(Elab *e, const AstArg *arg, TransformSpec *spec) {
                  value_text(e, v));
             return false;
         }
-        if (mode && (v.kind != VALUE_STRING || (strcmp(v.string, "zero") != 0 &&
-                                                strcmp(v.string, "reflect") != 0))) {
+        if (mode && (v.kind != VALUE_STRING ||
+                     (strcmp(v.string, "zero") != 0 && strcmp(v.string, "reflect") != 0))) {
             fail(e, given->value->span, "`mode` is \"zero\" or \"reflect\"");
             return false;
         }
@@ -196,8 +196,7 @@ static void set_fields(Elab *e, DataSpec *spec, const AstStmt *stmt) {
         FieldSpec field = {.name = arg->name.text, .type = {.dtype = dtype}};
         for (size_t k = 0; k < arg->type->dim_count; k++) {
             int64_t extent = 0;
-            if (!arg->type->dims[k] ||
-                !eval_int(e, arg->type->dims[k], "an extent", &extent))
+            if (!arg->type->dims[k] || !eval_int(e, arg->type->dims[k], "an extent", &extent))
                 return;
             if (extent < 1 || extent > (1 << 24)) {
                 fail(e, arg->type->dims[k]->span, "an extent of %" PRId64, extent);

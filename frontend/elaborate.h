@@ -1,9 +1,9 @@
 /// Inside the frontend: the values of elaboration, and who makes what of them.
 ///
-///     values.c     constants, lists, their texts            scope.c    names, blocks, "did you mean"
-///     modules.c    `use`, the library, module scopes         report.c   where a mistake is shown
-///     expr.c       expressions                               operators.c  arithmetic, lifting
-///     call.c       arguments, open calls, functions          letters.c  shape patterns
+///     values.c     constants, lists, their texts            scope.c    names, blocks, "did you
+///     mean" modules.c    `use`, the library, module scopes         report.c   where a mistake is
+///     shown expr.c       expressions                               operators.c  arithmetic,
+///     lifting call.c       arguments, open calls, functions          letters.c  shape patterns
 ///     net.c        instances, storage, taps, sections        parts.c    paths from models
 ///     sections.c   a section as a function                   session.c  the REPL
 ///     stmt.c       statements                                builtins.c builtin_ops.c  primitives
@@ -39,7 +39,8 @@ enum {
     LIMIT_TEXT_BYTES = 64 * 1024, // of a string
 };
 
-// ---- values --------------------------------------------------------------------------------------
+// ---- values
+// --------------------------------------------------------------------------------------
 
 typedef enum ValueKind {
     VALUE_POISON, // reported already; whatever it meets becomes poison
@@ -176,15 +177,16 @@ const char *value_text(Elab *e, Value v);
 void value_print(StrBuf *out, Elab *e, Value v);
 const char *number_text(Elab *e, Value v);
 
-// ---- names ---------------------------------------------------------------------------------------
+// ---- names
+// ---------------------------------------------------------------------------------------
 
 typedef struct Binding {
     const char *name;
     uint64_t hash;
     Value value;
     Span span;
-    bool assignable;      // a `let`
-    const AstExpr *lazy;  // evaluated at each use: what depends on run-time scalars outside a graph
+    bool assignable;     // a `let`
+    const AstExpr *lazy; // evaluated at each use: what depends on run-time scalars outside a graph
     Scope *lazy_scope;
     const char *scalar; // a run-time scalar of that name
     bool busy;          // `lazy` is being evaluated
@@ -203,8 +205,8 @@ struct Scope {
 };
 
 struct KdModule {
-    const char *name;   // "std.distill", "mine.kd"; the program's own is ""
-    const char *alias;  // "distill", "mine"
+    const char *name;  // "std.distill", "mine.kd"; the program's own is ""
+    const char *alias; // "distill", "mine"
     const AstFile *file;
     Scope *scope;
     Vec(KdModule *) uses;
@@ -232,16 +234,17 @@ KdModule *module_of(const Scope *scope);
 /// Declares the functions of a file, so that they may be used before their place.
 void declare_functions(Elab *e, Scope *scope, const AstBlock *block);
 
-// ---- the elaborator ------------------------------------------------------------------------------
+// ---- the elaborator
+// ------------------------------------------------------------------------------
 
 /// A graph being filled, with what it has read and written of the module's storages.
 typedef struct GraphContext {
     Graph *graph;
-    Map scalars;             // name to Node
-    Vec(Node *) current;     // by storage id: the value that its name reads as now; NULL: not read
-    Vec(Node *) read;        // by storage id: as it was when the graph began
-    Vec(uint8_t) written;    // by storage id
-    int64_t stream_base;     // of draws
+    Map scalars;          // name to Node
+    Vec(Node *) current;  // by storage id: the value that its name reads as now; NULL: not read
+    Vec(Node *) read;     // by storage id: as it was when the graph began
+    Vec(uint8_t) written; // by storage id
+    int64_t stream_base;  // of draws
     int64_t draws;
     bool is_step, is_eval;
 } GraphContext;
@@ -254,18 +257,18 @@ struct Elab {
     Program *program;
     Module *module;
     GraphContext *ctx;
-    GraphContext *init; // of GRAPH_INIT
-    GraphContext *begin; // of the phase's GRAPH_BEGIN: slots
+    GraphContext *init;   // of GRAPH_INIT
+    GraphContext *begin;  // of the phase's GRAPH_BEGIN: slots
     const Origin *origin; // the calls that led here
     const char *function; // whose body is elaborated; NULL: the program's
     Scope *scope;
     Application *app; // the net at work, or the phase's own; NULL outside
     PhaseWork *phase;
     StepWork *step;
-    const char *let_name;                // the name that a parameter() gets
-    Vec(const AstExpr *) open_calls;     // calls that stay open, whatever is missing
-    const char *member;                  // models read as their storage of this path
-    KdModule *own;                       // the program's module
+    const char *let_name;            // the name that a parameter() gets
+    Vec(const AstExpr *) open_calls; // calls that stay open, whatever is missing
+    const char *member;              // models read as their storage of this path
+    KdModule *own;                   // the program's module
     Vec(KdModule *) prelude;
     Map modules; // name to KdModule
     Scope *primitives;
@@ -284,7 +287,8 @@ struct Elab {
     Arena *scratch;
 };
 
-// ---- mistakes (report.c) -------------------------------------------------------------------------
+// ---- mistakes (report.c)
+// -------------------------------------------------------------------------
 
 /// Reports at `span`, or, where that is in the library, at the call in the program that led there.
 Diag *report_error(Elab *e, Span span, const char *format, ...)
@@ -301,7 +305,8 @@ const char *expr_text(Elab *e, const AstExpr *expr);
 const char *a_list_of(Elab *e, const char *const *names, size_t count); // "`a`, `b` and `c`"
 const Origin *origin_at(Elab *e, Span span);
 
-// ---- expressions, operators, calls ---------------------------------------------------------------
+// ---- expressions, operators, calls
+// ---------------------------------------------------------------
 
 Value eval_expr(Elab *e, const AstExpr *expr);
 /// With calls left open, whatever they lack: the value of `model`.
@@ -328,7 +333,7 @@ typedef struct Call {
     const AstExpr *expr; // NULL: made by the compiler
     Span span;           // of the whole
     Span callee_span;
-    const char *as;      // instance name or NULL
+    const char *as; // instance name or NULL
     Span as_span;
     bool leave_open;
 } Call;
@@ -351,7 +356,8 @@ bool bind_arguments(Elab *e, const Function *function, Args args, const Call *ca
 bool match_patterns(Elab *e, const Function *function, const AstParam *params, size_t count,
                     const Arg *const *given, const Call *call, Scope *scope);
 
-// ---- statements ----------------------------------------------------------------------------------
+// ---- statements
+// ----------------------------------------------------------------------------------
 
 typedef enum Flow { FLOW_NEXT, FLOW_RETURN } Flow;
 Flow exec_block(Elab *e, const AstBlock *block); // in a scope of its own
@@ -362,7 +368,8 @@ bool for_each(Elab *e, const AstExpr *list, const AstName *names, size_t name_co
 bool bind_names(Elab *e, const AstName *names, size_t count, Value value, Span span,
                 bool assignable);
 
-// ---- nets ----------------------------------------------------------------------------------------
+// ---- nets
+// ----------------------------------------------------------------------------------------
 
 struct StorageInfo {
     Storage *storage;
@@ -455,7 +462,8 @@ Value model_declare(Elab *e, const AstStmt *stmt, Value value, const char *prefi
 void model_split(Elab *e, const AstStmt *stmt);
 void model_update(Elab *e, const AstStmt *stmt, Value target);
 
-// ---- graphs --------------------------------------------------------------------------------------
+// ---- graphs
+// --------------------------------------------------------------------------------------
 
 GraphContext *context_new(Elab *e, Graph *graph, int64_t stream_base);
 /// A graph that is not in the module yet, or never will be.
@@ -466,7 +474,8 @@ void context_finish(Elab *e, GraphContext *ctx);
 Node *context_scalar(Elab *e, const char *name);
 int64_t context_stream(Elab *e);
 
-// ---- builtins ------------------------------------------------------------------------------------
+// ---- builtins
+// ------------------------------------------------------------------------------------
 
 typedef struct BuiltinCall {
     const Builtin *builtin;
@@ -503,7 +512,8 @@ Value call_builtin(Elab *e, const Builtin *builtin, Args args, const Call *call)
 bool value_ints(Elab *e, Value v, Span span, const char *what, Ints *ints);
 bool value_axes(Elab *e, Value v, int rank, Span span, Ints *axes);
 
-// ---- programs ------------------------------------------------------------------------------------
+// ---- programs
+// ------------------------------------------------------------------------------------
 
 /// Elaborates the declarations of the program's own module, in order.
 void elaborate_file(Elab *e, const AstBlock *block);
@@ -564,8 +574,8 @@ int32_t elaborate_step(Elab *e, PhaseWork *work, Deferred step, int number, int6
 int32_t elaborate_eval(Elab *e, PhaseWork *work, Deferred eval, int number, const DataValue *data,
                        int64_t batch, const char *suffix);
 /// Binds the parameters of a step, eval or deploy to inputs of the graph.
-bool bind_fields(Elab *e, const AstParam *params, size_t count, const DataSpec *data,
-                 int64_t batch, Scope *scope);
+bool bind_fields(Elab *e, const AstParam *params, size_t count, const DataSpec *data, int64_t batch,
+                 Scope *scope);
 /// The updates of a step, from its terms (update.c).
 void elaborate_updates(Elab *e, PhaseWork *work, StepWork *step);
 bool field_type(const DataSpec *data, const char *name, Type *type);

@@ -74,8 +74,8 @@ bool eval_int(Elab *e, const AstExpr *expr, const char *what, int64_t *number) {
         return false;
     if (value_is_int(v, number))
         return true;
-    Diag *d = report_error(e, expr->span, "%s is a whole number, and this is %s", what,
-                           value_text(e, v));
+    Diag *d =
+        report_error(e, expr->span, "%s is a whole number, and this is %s", what, value_text(e, v));
     if (v.kind == VALUE_TENSOR && node_is_run_time_scalar(v.tensor->node))
         diag_help(d, "an option is known at run time only: use a `param`");
     return false;
@@ -101,8 +101,9 @@ bool value_condition(Elab *e, Value v, const AstExpr *expr, const char *what, bo
         bool scalar = v.tensor->node && node_is_run_time_scalar(v.tensor->node);
         Diag *d = report_error(e, expr->span, "%s takes a constant, and this is %s", what,
                                value_text(e, v));
-        diag_help(d, scalar ? "in a step, `when` chooses at run time; where(condition, a, b) anywhere"
-                            : "where(condition, a, b) chooses element by element");
+        diag_help(d, scalar
+                         ? "in a step, `when` chooses at run time; where(condition, a, b) anywhere"
+                         : "where(condition, a, b) chooses element by element");
         return false;
     }
     fail(e, expr->span, "%s takes a bool, and this is %s", what, value_text(e, v));
@@ -267,7 +268,8 @@ static Value eval_index(Elab *e, const AstExpr *expr) {
     case VALUE_MODULE:
         break;
     }
-    return fail(e, expr->index.object->span, "only lists, tensors and models are indexed, and this is %s",
+    return fail(e, expr->index.object->span,
+                "only lists, tensors and models are indexed, and this is %s",
                 value_text(e, object));
 }
 
@@ -291,9 +293,9 @@ static bool tensor_attribute(Elab *e, const Type *type, const char *name, Span s
     for (int i = 0; i < 4; i++) {
         if (strcmp(name, extents[i]) != 0)
             continue;
-        *v = i < type->rank ? value_int(type->dim[i])
-                            : fail(e, span, "a tensor %s has no `%s`", type_text(e->arena, type),
-                                   name);
+        *v = i < type->rank
+                 ? value_int(type->dim[i])
+                 : fail(e, span, "a tensor %s has no `%s`", type_text(e->arena, type), name);
         return true;
     }
     return false;
@@ -342,8 +344,7 @@ static Value eval_path(Elab *e, const AstExpr *expr) {
     case VALUE_POISON:
         return object;
     case VALUE_TENSOR:
-        if (object.tensor->node &&
-            tensor_attribute(e, &object.tensor->node->type, name, span, &v))
+        if (object.tensor->node && tensor_attribute(e, &object.tensor->node->type, name, span, &v))
             return v;
         return tap_path(e, object, name, span);
     case VALUE_MODEL:
@@ -413,8 +414,8 @@ static Value eval_call(Elab *e, const AstExpr *expr) {
     bool poison = callee.kind == VALUE_POISON;
     for (size_t i = 0; i < args.count; i++) {
         const AstArg *given = &expr->call.args[i];
-        args.at[i] = (Arg){given->name.text, eval_expr(e, given->value),
-                           given->value->span, given->value, false};
+        args.at[i] = (Arg){given->name.text, eval_expr(e, given->value), given->value->span,
+                           given->value, false};
         poison |= args.at[i].value.kind == VALUE_POISON;
     }
     Call call = {.expr = expr,
@@ -432,8 +433,8 @@ static Value eval_call(Elab *e, const AstExpr *expr) {
 
 static bool too_deep(Elab *e, Span span) {
     char *here = __builtin_frame_address(0);
-    size_t used = e->stack_base > here ? (size_t)(e->stack_base - here)
-                                       : (size_t)(here - e->stack_base);
+    size_t used =
+        e->stack_base > here ? (size_t)(e->stack_base - here) : (size_t)(here - e->stack_base);
     if (used < LIMIT_STACK_BYTES && e->depth < LIMIT_DEPTH)
         return false;
     fail_limit(e, span, "calls and expressions are nested too deeply");

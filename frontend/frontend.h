@@ -50,7 +50,8 @@ typedef struct FrontendOptions {
 Program *frontend_elaborate(const AstFile *file, const FrontendOptions *options, Arena *arena,
                             SourceSet *sources, DiagSink *diags);
 
-// ---- the REPL ------------------------------------------------------------------------------------
+// ---- the REPL
+// ------------------------------------------------------------------------------------
 
 /// A session holds definitions as text and `let`s as values, both outside any arena: each input is
 /// elaborated in an arena of its own against them. An input that fails changes nothing, a name that

@@ -66,12 +66,11 @@ static void note_arg(Elab *e, Diag *d, const Arg *arg, const char *param) {
         diag_note(d, (Span){0}, "%s is %s", text, type);
 }
 
-static bool clash(Elab *e, const Letters *l, const Letter *first, const Arg *arg,
-                  const char *param, int axis, int64_t extent) {
-    Diag *d = report_error(e, l->call->callee_span,
-                           "%s: %s is %" PRId64 " in `%s` but %" PRId64 " in `%s`",
-                           l->function->name, first->name, first->extent, first->param, extent,
-                           param);
+static bool clash(Elab *e, const Letters *l, const Letter *first, const Arg *arg, const char *param,
+                  int axis, int64_t extent) {
+    Diag *d = report_error(
+        e, l->call->callee_span, "%s: %s is %" PRId64 " in `%s` but %" PRId64 " in `%s`",
+        l->function->name, first->name, first->extent, first->param, extent, param);
     if (!in_library(e, l->call->callee_span)) {
         diag_mark(d, first->arg->span);
         diag_mark(d, arg->span);
@@ -104,9 +103,8 @@ static bool param_value(const Letters *l, const char *name, int64_t *extent) {
 
 static bool wrong_extent(Elab *e, const Letters *l, const Arg *arg, const char *param,
                          const AstExpr *dim, int axis, int64_t expected, int64_t extent) {
-    const char *what = dim->kind == EXPR_NUMBER
-                           ? arena_printf(e->arena, "axis %d", axis)
-                           : arena_printf(e->arena, "`%s`", expr_text(e, dim));
+    const char *what = dim->kind == EXPR_NUMBER ? arena_printf(e->arena, "axis %d", axis)
+                                                : arena_printf(e->arena, "`%s`", expr_text(e, dim));
     Diag *d = report_error(e, l->call->callee_span,
                            "%s: %s of `%s` is %" PRId64 " and should be %" PRId64,
                            l->function->name, what, param, extent, expected);
@@ -170,9 +168,8 @@ static bool match_shape(Elab *e, Letters *l, const AstType *type, const Arg *arg
 
 static bool wrong_kind(Elab *e, const Letters *l, const AstType *type, const Arg *arg,
                        const char *param) {
-    Diag *d = report_error(e, arg->span, "%s: `%s` should be %s, and this is %s",
-                           l->function->name, param, pattern_text(e, type),
-                           value_text(e, arg->value));
+    Diag *d = report_error(e, arg->span, "%s: `%s` should be %s, and this is %s", l->function->name,
+                           param, pattern_text(e, type), value_text(e, arg->value));
     if (arg->value.kind == VALUE_MODEL)
         diag_help(d, "apply it: %s(image)", arg->value.model->path);
     return false;
@@ -209,11 +206,11 @@ static bool match_param(Elab *e, Letters *l, const AstParam *param, const Arg *a
     if (arg->value.kind == VALUE_NONE && param->default_value)
         return true;
     if (!type->has_shape && name && is_kind_name(name))
-        return match_kind(name, arg->value) ||
-               wrong_kind(e, l, type, arg, param->name.text);
+        return match_kind(name, arg->value) || wrong_kind(e, l, type, arg, param->name.text);
     if (name && !dtype_from_name(name, &dtype)) {
         Diag *d = report_error(e, type->dtype.span, "unknown type `%s`", name);
-        diag_help(d, "there are f32, i32, u8, bool with a shape; list, number, int, string, tensor");
+        diag_help(d,
+                  "there are f32, i32, u8, bool with a shape; list, number, int, string, tensor");
         return false;
     }
     if (arg->value.kind == VALUE_NUMBER && type->has_shape && type->dim_count == 0)

@@ -6,8 +6,7 @@
 #include "grammar/grammar.h"
 
 // Seen by every program without a `use`.
-static const char *const prelude[] = {"layers",     "init",    "losses",
-                                      "optimizers", "metrics", "augment"};
+static const char *const prelude[] = {"layers", "init", "losses", "optimizers", "metrics"};
 
 static const StdFile *std_file(const char *module) {
     for (size_t i = 0; i < std_file_count; i++) {
@@ -39,8 +38,7 @@ static void declare_function(Elab *e, Scope *scope, const AstStmt *stmt) {
     scope_set(e, scope, name->text, value_function(function), name->span)->doc = stmt->doc;
     for (size_t i = 0; i < stmt->function.param_count; i++)
         for (size_t k = 0; k < i; k++)
-            if (strcmp(stmt->function.params[i].name.text, stmt->function.params[k].name.text) ==
-                0)
+            if (strcmp(stmt->function.params[i].name.text, stmt->function.params[k].name.text) == 0)
                 fail(e, stmt->function.params[i].name.span, "the parameter `%s` stands twice",
                      stmt->function.params[i].name.text);
 }
@@ -133,8 +131,7 @@ static void unknown_module(Elab *e, const AstStmt *use) {
     Names names = {0};
     for (size_t i = 0; i < std_file_count; i++) {
         const char *file = std_files[i].name + 4;
-        vec_push(e->arena, &names,
-                 arena_printf(e->arena, "std.%.*s", (int)strlen(file) - 3, file));
+        vec_push(e->arena, &names, arena_printf(e->arena, "std.%.*s", (int)strlen(file) - 3, file));
     }
     Diag *d = report_error(e, use->use.module.span, "there is no module `%s`", name);
     const char *near = nearest_name(name, names.at, names.count);
@@ -178,9 +175,6 @@ void modules_use(Elab *e, KdModule *into, const AstStmt *use) {
     for (size_t i = 0; i < into->uses.count; i++)
         if (into->uses.at[i] == module)
             return;
-    for (size_t i = 0; i < e->prelude.count; i++)
-        if (e->prelude.at[i] == module && into == e->own)
-            break;
     vec_push(e->arena, &into->uses, module);
     vec_push(e->arena, &into->use_spans, use->span);
 }

@@ -18,8 +18,14 @@ static bool is_norm_net(const Function *net) {
 static Instance *make_instance(Elab *e, Instance *parent, const char *name, const char *path,
                                const Function *net, Args args, Span span) {
     Instance *instance = arena_new(e->arena, Instance);
-    *instance = (Instance){.name = name, .path = path, .parent = parent, .net = net, .args = args,
-                           .section = -1, .phase = -1, .span = span};
+    *instance = (Instance){.name = name,
+                           .path = path,
+                           .parent = parent,
+                           .net = net,
+                           .args = args,
+                           .section = -1,
+                           .phase = -1,
+                           .span = span};
     map_init(&instance->children, e->arena);
     map_init(&instance->storages, e->arena);
     map_set(&e->instance_paths, path, instance);
@@ -116,7 +122,8 @@ static bool good_path(Elab *e, const char *path, Span span) {
     for (const char *c = path; *c; c++)
         good &= *c > ' ' && *c != '/' && *c != '"' && (unsigned char)*c != 0x7f;
     if (!good)
-        fail(e, span, "\"%s\" is no name: it holds letters, digits, `_`, `-` and dots between", path);
+        fail(e, span, "\"%s\" is no name: it holds letters, digits, `_`, `-` and dots between",
+             path);
     return good;
 }
 
@@ -128,9 +135,10 @@ static Value run_net(Elab *e, Instance *instance, Args args, const Call *call) {
     application_begin(e, &app, instance);
     e->app = &app;
     instance->order = ++e->sequence;
-    const Binding *input = instance->net->decl->function.param_count
-                               ? scope_find_here(scope, instance->net->decl->function.params[0].name.text)
-                               : NULL;
+    const Binding *input =
+        instance->net->decl->function.param_count
+            ? scope_find_here(scope, instance->net->decl->function.params[0].name.text)
+            : NULL;
     if (input && input->value.kind == VALUE_TENSOR && input->value.tensor->node) {
         instance->input = input->value.tensor->node->type;
         instance->has_input = true;
@@ -145,10 +153,9 @@ static Value run_net(Elab *e, Instance *instance, Args args, const Call *call) {
         return value_poison();
     TapScope *taps = arena_new(e->arena, TapScope);
     *taps = (TapScope){app.taps, "", v.kind == VALUE_TENSOR ? v.tensor->scope : NULL};
-    Value result = value_tensor(e, (Tensor){.node = node,
-                                            .scope = taps,
-                                            .label = instance->path,
-                                            .label_span = call->span});
+    Value result = value_tensor(
+        e,
+        (Tensor){.node = node, .scope = taps, .label = instance->path, .label_span = call->span});
     if (instance->split)
         sections_assign(e, instance, result);
     return result;
@@ -342,8 +349,7 @@ Value tensor_section(Elab *e, Value tensor, Value index, Span span) {
     if (k < -count || k >= count) {
         Diag *d = report_error(e, span, "section %" PRId64 " of `%s`, which has %" PRId64, k,
                                of->path, count);
-        diag_note(d, of->split_span[0], "split at %s",
-                  a_list_of(e, of->split, of->split_count));
+        diag_note(d, of->split_span[0], "split at %s", a_list_of(e, of->split, of->split_count));
         return value_poison();
     }
     k = k < 0 ? k + count : k;
@@ -429,9 +435,9 @@ StorageInfo *storage_make(Elab *e, Instance *owner, StorageKind kind, const char
         info->order = ++e->sequence;
         if (type_equal(&info->storage->type, type))
             return info;
-        Diag *d = report_error(e, span, "`%s` was %s, and would be %s here", path,
-                               type_text(e->arena, &info->storage->type),
-                               type_text(e->arena, type));
+        Diag *d =
+            report_error(e, span, "`%s` was %s, and would be %s here", path,
+                         type_text(e->arena, &info->storage->type), type_text(e->arena, type));
         diag_note(d, info->storage->origin ? info->storage->origin->span : (Span){0}, "first here");
         diag_help(d, "a model's inputs have one shape but for the batch");
         return NULL;
@@ -440,8 +446,12 @@ StorageInfo *storage_make(Elab *e, Instance *owner, StorageKind kind, const char
     Storage *storage = module_add_storage(e->module, kind, path, type);
     storage->phase = owner->phase;
     storage->origin = origin_at(e, span);
-    *info = (StorageInfo){.storage = storage, .owner = owner, .name = name,
-                          .order = ++e->sequence, .init = init, .group = -1,
+    *info = (StorageInfo){.storage = storage,
+                          .owner = owner,
+                          .name = name,
+                          .order = ++e->sequence,
+                          .init = init,
+                          .group = -1,
                           .is_norm = is_norm_net(owner->net)};
     info->is_bias = strcmp(name, "bias") == 0 && !info->is_norm;
     info->section = owner->section < 0 ? 0 : owner->section;

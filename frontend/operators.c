@@ -117,8 +117,8 @@ Node *lift(Elab *e, Value v, const Node *like, Span span, const char *what) {
         }
         break;
     case VALUE_OPEN: {
-        Diag *d = report_error(e, span, "%sexpected a tensor, and this is %s", what,
-                               value_text(e, v));
+        Diag *d =
+            report_error(e, span, "%sexpected a tensor, and this is %s", what, value_text(e, v));
         if (v.open->function->decl && v.open->function->decl->function.param_count)
             diag_note(d, v.open->span, "its `%s` is missing",
                       v.open->function->decl->function.params[0].name.text);
@@ -252,8 +252,7 @@ static Value power_of(Elab *e, Node *x, double exponent, Span span) {
     Node *square = make_node(e, OP_mul, (Node *[]){x, x}, 2, NULL, span, "`^`", NULL);
     if (!square || exponent == 2)
         return value_node(e, square);
-    return value_node(e,
-                      make_node(e, OP_mul, (Node *[]){square, x}, 2, NULL, span, "`^`", NULL));
+    return value_node(e, make_node(e, OP_mul, (Node *[]){square, x}, 2, NULL, span, "`^`", NULL));
 }
 
 static Value binary_nodes(Elab *e, AstBinaryOp op, Value a, Value b, const AstExpr *expr) {

@@ -14,9 +14,9 @@ static Value declare_one(Elab *e, const AstStmt *stmt, Value value, const char *
                           : value.kind == VALUE_FUNCTION ? value.function
                                                          : NULL;
     if (!net || !net->decl || net->decl->kind != STMT_NET) {
-        Diag *d = report_error(e, stmt->model.value->span,
-                               "a model is an instance of a net, and this is %s",
-                               value_text(e, value));
+        Diag *d =
+            report_error(e, stmt->model.value->span,
+                         "a model is an instance of a net, and this is %s", value_text(e, value));
         if (value.kind == VALUE_TENSOR)
             diag_help(d, "leave the input open: give named arguments only");
         return value_poison();
@@ -29,6 +29,9 @@ static Value declare_one(Elab *e, const AstStmt *stmt, Value value, const char *
             instance = instance_new(e, e->app->self, name, net, args, stmt->model.name.span);
         instance->net = net;
         instance->args = args;
+    } else if (map_has(&e->instance_paths, name)) {
+        return fail(e, stmt->model.name.span, "something else owns parameters as `%s` already",
+                    name);
     } else {
         instance = instance_root(e, name, net, args, stmt->model.name.span);
     }
@@ -43,8 +46,7 @@ static Value declare_all(Elab *e, const AstStmt *stmt, Value value, const char *
         return declare_one(e, stmt, value, name);
     Value *at = arena_array(e->arena, Value, list_count(value));
     for (size_t i = 0; i < list_count(value); i++) {
-        at[i] = declare_all(e, stmt, list_at(value, i),
-                            arena_printf(e->arena, "%s.%zu", name, i));
+        at[i] = declare_all(e, stmt, list_at(value, i), arena_printf(e->arena, "%s.%zu", name, i));
         if (at[i].kind == VALUE_POISON)
             return at[i];
     }
@@ -164,8 +166,8 @@ static Value path_below(Elab *e, Instance *root, const char *prefix, const char 
         return storage_value(e, info);
     const char *full = arena_printf(e->arena, "%s.%s", root->path, path);
     if (root->applied && !has_path(e, full)) {
-        const char *above = *prefix ? arena_printf(e->arena, "%s.%s", root->path, prefix)
-                                    : root->path;
+        const char *above =
+            *prefix ? arena_printf(e->arena, "%s.%s", root->path, prefix) : root->path;
         Names names = {0};
         names_below(e, above, &names);
         Diag *d = report_error(e, span, "`%s` has no part `%s`", above, name);
@@ -303,10 +305,10 @@ bool part_storages(Elab *e, Value target, Span span, StorageInfos *out) {
 
 static void mark_below(Elab *e, Instance *instance, const Part *part, const char *path,
                        void (*mark)(Elab *, Instance *)) {
-    bool hit = part->kind == PART_PATH      ? under(instance->path, path)
-               : part->kind == PART_SECTION ? instance->section == part->section &&
-                                                  instance != part->root
-                                            : part->kind == PART_SECTIONS;
+    bool hit = part->kind == PART_PATH ? under(instance->path, path)
+               : part->kind == PART_SECTION
+                   ? instance->section == part->section && instance != part->root
+                   : part->kind == PART_SECTIONS;
     if (hit)
         mark(e, instance);
     for (size_t i = 0; i < instance->children.count; i++)
@@ -366,9 +368,8 @@ void model_update(Elab *e, const AstStmt *stmt, Value target) {
         e->member = relative_path(model, info->storage->name);
         Node *like = storage_value(e, infos.at[i]).tensor->node;
         Value v = eval_expr(e, stmt->assign.value);
-        Node *node = v.kind == VALUE_POISON
-                         ? NULL
-                         : lift(e, v, like, stmt->assign.value->span, "`<-`: ");
+        Node *node =
+            v.kind == VALUE_POISON ? NULL : lift(e, v, like, stmt->assign.value->span, "`<-`: ");
         if (node && !type_same_shape(&node->type, &info->storage->type))
             node = broadcast_to(e, node, &info->storage->type, stmt->assign.value->span);
         if (!node)

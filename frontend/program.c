@@ -152,8 +152,8 @@ static void declare_let(Elab *e, const AstStmt *stmt) {
         fail(e, stmt->let.value->span, "several names for what is known at run time only");
         return;
     }
-    Binding *b = scope_set(e, e->scope, stmt->let.names[0].text, value_poison(),
-                           stmt->let.names[0].span);
+    Binding *b =
+        scope_set(e, e->scope, stmt->let.names[0].text, value_poison(), stmt->let.names[0].span);
     b->lazy = stmt->let.value;
     b->lazy_scope = e->scope;
 }
@@ -344,8 +344,8 @@ static void check_defines(Elab *e) {
         const char *name = e->options.defines[i].name;
         if (map_has(&e->used_defines, name))
             continue;
-        Diag *d = diag_error(e->diags, (Span){0}, "-D %s: the program has no `param %s`", name,
-                             name);
+        Diag *d =
+            diag_error(e->diags, (Span){0}, "-D %s: the program has no `param %s`", name, name);
         const char *near = nearest_name(name, names.at, names.count);
         const Binding *b = scope_find_here(e->own->scope, name);
         if (b && b->scalar)

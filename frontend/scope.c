@@ -60,8 +60,8 @@ static Binding *find_in_uses(Elab *e, const KdModule *module, const char *name, 
         if (b && found && b != found) {
             Diag *d = report_error(e, span, "`%s` is in two modules, `%s` and `%s`", name,
                                    from->name, module->uses.at[i]->name);
-            diag_help(d, "say which: %s.%s or %s.%s", from->alias, name,
-                      module->uses.at[i]->alias, name);
+            diag_help(d, "say which: %s.%s or %s.%s", from->alias, name, module->uses.at[i]->alias,
+                      name);
             return found;
         }
         if (b) {
@@ -106,6 +106,10 @@ void scope_collect(Elab *e, const Scope *scope, Names *names) {
     for (size_t i = 0; i < e->prelude.count; i++)
         collect_here(e, e->prelude.at[i]->scope, names);
     collect_here(e, e->primitives, names);
+    static const char *const special[] = {"epoch", "iteration", "progress", "training",
+                                          "batch_stats"};
+    for (size_t i = 0; i < sizeof special / sizeof *special; i++)
+        vec_push(e->arena, names, special[i]);
 }
 
 const char *scope_nearest(Elab *e, Scope *scope, const char *name) {

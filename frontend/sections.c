@@ -9,7 +9,7 @@
 #include "frontend/elaborate.h"
 
 typedef struct Cut {
-    Node **copy;      // by id: what stands for the node behind the first tap; NULL: the node itself
+    Node **copy; // by id: what stands for the node behind the first tap; NULL: the node itself
     uint8_t *stand_in; // by id: depends on the stand-in
     uint8_t *mixed;    // by id: its copy depends on both
     size_t count;
@@ -25,8 +25,8 @@ static void copy_node(Elab *e, Cut *cut, const Node *node) {
         stand_in |= cut->copy[id] ? cut->mixed[id] : cut->stand_in[id];
     }
     if (behind) {
-        cut->copy[node->id] = graph_append(e->ctx->graph, node->op, operand, node->arity,
-                                           node->attrs, node->origin);
+        cut->copy[node->id] =
+            graph_append(e->ctx->graph, node->op, operand, node->arity, node->attrs, node->origin);
         cut->mixed[node->id] = stand_in;
     } else {
         cut->stand_in[node->id] = stand_in;
@@ -124,7 +124,8 @@ Value section_call(Elab *e, const Part *part, Args args, const Call *call) {
                                           : value_poison();
     }
     if (!root->has_input || !root->split) {
-        Diag *d = report_error(e, call->callee_span, "what `%s` takes is not known yet", root->path);
+        Diag *d =
+            report_error(e, call->callee_span, "what `%s` takes is not known yet", root->path);
         diag_help(d, "apply it, or its first section, before this one");
         return value_poison();
     }

@@ -1,10 +1,10 @@
 // frontend/session.c -- the REPL: definitions that can be replaced, inputs that can fail.
 //
-// Between inputs a session holds no tree, only Entries: the text of a declaration, or the literal of
-// a `let` with the values of its tensors. Each statement is elaborated in a world of its own, made
-// anew from the entries in the input's arena; so a name that is defined again leaves nothing behind,
-// and a failed input is undone by going back to the list of entries from before it. A tensor of a
-// `let` is a storage of the world's module.
+// Between inputs a session holds no tree, only Entries: the text of a declaration, or the literal
+// of a `let` with the values of its tensors. Each statement is elaborated in a world of its own,
+// made anew from the entries in the input's arena; so a name that is defined again leaves nothing
+// behind, and a failed input is undone by going back to the list of entries from before it. A
+// tensor of a `let` is a storage of the world's module.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,8 +160,7 @@ static AstFile *parse_entry(Elab *e, const Entry *entry) {
 
 static StorageInfo *tensor_storage(Elab *e, const SavedTensor *tensor) {
     StorageInfo *info = arena_new(e->arena, StorageInfo);
-    Storage *storage =
-        module_add_storage(e->module, STORAGE_STATE, tensor->storage, &tensor->type);
+    Storage *storage = module_add_storage(e->module, STORAGE_STATE, tensor->storage, &tensor->type);
     storage->origin = origin_at(e, no_span());
     Instance *owner = instance_root(e, tensor->storage, NULL, (Args){0}, no_span());
     *info = (StorageInfo){.storage = storage, .owner = owner, .name = storage->name, .group = -1};
@@ -306,9 +305,9 @@ static Entry *entry_of(FrontendSession *session, const AstStmt *stmt) {
     const char *name = stmt_name(stmt);
     const char *key = name;
     if (stmt->kind == STMT_SPLIT)
-        key = arena_printf(session->arena, "split %s",
-                           stmt->split.model ? ast_path_text(session->arena, stmt->split.model)
-                                             : "");
+        key =
+            arena_printf(session->arena, "split %s",
+                         stmt->split.model ? ast_path_text(session->arena, stmt->split.model) : "");
     else if (stmt->kind == STMT_TRAIN || stmt->kind == STMT_USE || stmt->kind == STMT_DEPLOY)
         key = arena_printf(session->arena, "%d %s", (int)stmt->kind, name ? name : "model");
     return entry_new(key ? key : "?", source->name, strbuf_text(&text), NULL, stmt->kind);
@@ -359,8 +358,8 @@ static bool literal(FrontendSession *session, Elab *e, Value v, StrBuf *shown, S
 
 static SessionItem bind_constant(FrontendSession *session, const AstStmt *stmt, const char *name,
                                  const char *text, bool is_literal) {
-    Entry *entry = is_literal ? entry_new(name, "<repl>", text, name, STMT_LET)
-                              : entry_of(session, stmt);
+    Entry *entry =
+        is_literal ? entry_new(name, "<repl>", text, name, STMT_LET) : entry_of(session, stmt);
     entries_put(&session->entries, entry);
     return (SessionItem){.kind = SESSION_DONE, .name = name};
 }
@@ -391,13 +390,15 @@ static SessionItem evaluate(FrontendSession *session, const AstStmt *stmt, const
     }
     session->bind_name = name;
     session->bind_text = strbuf_text(&saved);
-    return (SessionItem){.kind = SESSION_GRAPH, .text = strbuf_text(&shown), .name = name,
-                         .module = e->module, .graph = e->ctx->graph};
+    return (SessionItem){.kind = SESSION_GRAPH,
+                         .text = strbuf_text(&shown),
+                         .name = name,
+                         .module = e->module,
+                         .graph = e->ctx->graph};
 }
 
 static SessionItem let_several(FrontendSession *session, const AstStmt *stmt) {
-    diag_error(session->diags, stmt->let.value->span,
-               "at the prompt a `let` has one name");
+    diag_error(session->diags, stmt->let.value->span, "at the prompt a `let` has one name");
     return failed(session);
 }
 

@@ -8,8 +8,8 @@
 
 static const char *const builtin_fields[] = {"index"};
 
-bool bind_fields(Elab *e, const AstParam *params, size_t count, const DataSpec *data,
-                 int64_t batch, Scope *scope) {
+bool bind_fields(Elab *e, const AstParam *params, size_t count, const DataSpec *data, int64_t batch,
+                 Scope *scope) {
     bool good = true;
     for (size_t i = 0; i < count; i++) {
         const AstName *name = &params[i].name;
@@ -19,10 +19,9 @@ bool bind_fields(Elab *e, const AstParam *params, size_t count, const DataSpec *
             for (size_t k = 0; data && k < data->fields.count; k++)
                 vec_push(e->arena, &names, data->fields.at[k].name);
             vec_push(e->arena, &names, builtin_fields[0]);
-            Diag *d = report_error(e, name->span, "the data set%s%s has no field `%s`",
-                                   data ? " " : "",
-                                   data ? arena_printf(e->arena, "`%s`", data->name) : "",
-                                   name->text);
+            Diag *d =
+                report_error(e, name->span, "the data set%s%s has no field `%s`", data ? " " : "",
+                             data ? arena_printf(e->arena, "`%s`", data->name) : "", name->text);
             const char *near = nearest_name(name->text, names.at, names.count);
             if (near)
                 diag_fixit(d, name->span, near);
@@ -43,7 +42,8 @@ bool bind_fields(Elab *e, const AstParam *params, size_t count, const DataSpec *
         type.dim[0] = batch;
         type.rank++;
         ir_at(e->ctx->graph, origin_at(e, name->span));
-        Tensor t = {.node = ir_input(e->ctx->graph, name->text, &type), .label = name->text,
+        Tensor t = {.node = ir_input(e->ctx->graph, name->text, &type),
+                    .label = name->text,
                     .label_span = name->span};
         scope_set(e, scope, name->text, value_tensor(e, t), name->span);
     }

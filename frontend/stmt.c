@@ -132,8 +132,8 @@ bool for_each(Elab *e, const AstExpr *list, const AstName *names, size_t name_co
     if (v.kind == VALUE_POISON)
         return false;
     if (!value_is_list(v)) {
-        Diag *d = report_error(e, list->span, "`for` goes over a list, and this is %s",
-                               value_text(e, v));
+        Diag *d =
+            report_error(e, list->span, "`for` goes over a list, and this is %s", value_text(e, v));
         if (v.kind == VALUE_NUMBER)
             diag_help(d, "0..%s counts", number_text(e, v));
         return false;

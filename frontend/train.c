@@ -1,9 +1,10 @@
 // frontend/train.c -- `train` blocks and their phases.
 //
 // The statements of a block are collected first, each with the names it sees; what a block says
-// holds in its phases unless they say otherwise. A phase is then elaborated in this order: a dry run
-// of its steps, from which the parts of models are known; what is frozen, what is trained and by
-// which group; the steps themselves, for whole batches and for the smaller last one; evaluations.
+// holds in its phases unless they say otherwise. A phase is then elaborated in this order: a dry
+// run of its steps, from which the parts of models are known; what is frozen, what is trained and
+// by which group; the steps themselves, for whole batches and for the smaller last one;
+// evaluations.
 //
 // Train-only modules, those applied in a step or declared in a block, are initialised by the init
 // graph like all others: a run that is resumed has them from the checkpoint.
@@ -76,8 +77,8 @@ static void collect_let(Elab *e, const AstStmt *stmt) {
     }
     Scope *seen = e->scope; // the name itself is not among them
     e->scope = scope_new(e, seen);
-    Binding *b = scope_set(e, seen, stmt->let.names[0].text, value_poison(),
-                           stmt->let.names[0].span);
+    Binding *b =
+        scope_set(e, seen, stmt->let.names[0].text, value_poison(), stmt->let.names[0].span);
     b->lazy = stmt->let.value;
     b->lazy_scope = e->scope;
     e->scope = seen;
@@ -294,7 +295,8 @@ static void read_freezes(Elab *e, const PhaseWork *work) {
     for (size_t i = 0; i < work->freezes.count; i++) {
         const Deferred *at = &work->freezes.at[i];
         const AstExpr *mode = at->stmt->freeze.mode;
-        bool batch_stats = mode && mode->kind == EXPR_NAME && strcmp(mode->name, "batch_stats") == 0;
+        bool batch_stats =
+            mode && mode->kind == EXPR_NAME && strcmp(mode->name, "batch_stats") == 0;
         if (mode && !batch_stats && mode->kind != EXPR_ERROR) {
             Diag *d = report_error(e, mode->span, "`freeze` knows no `%s`", expr_text(e, mode));
             diag_help(d, "freeze m with batch_stats normalises by the batch");
@@ -445,8 +447,7 @@ static PhaseWork *work_new(Elab *e, const char *name, const AstStmt *stmt) {
 static void inherit(Elab *e, PhaseWork *work, const PhaseWork *block) {
     for (size_t i = 0; i < block->settings.count; i++)
         if (!map_has(&work->settings, block->settings.entry[i].key))
-            map_set(&work->settings, block->settings.entry[i].key,
-                    block->settings.entry[i].value);
+            map_set(&work->settings, block->settings.entry[i].key, block->settings.entry[i].value);
     Vec(Deferred) freezes = {0};
     for (size_t i = 0; i < block->freezes.count; i++)
         vec_push(e->arena, &freezes, block->freezes.at[i]);
@@ -491,8 +492,11 @@ static void phase_evals(Elab *e, PhaseWork *work, PhaseSpec *spec) {
         }
         const DataSpec *source = e->program->data.at[data.data->index];
         int64_t count = examples(source, data.data->part);
-        EvalSpec eval = {.data = data.data->index, .part = data.data->part,
-                         .begin = -1, .finish = -1, .graph = {-1, -1}};
+        EvalSpec eval = {.data = data.data->index,
+                         .part = data.data->part,
+                         .begin = -1,
+                         .finish = -1,
+                         .graph = {-1, -1}};
         eval.batch = count < spec->batch ? count : spec->batch;
         eval.last_batch = count % eval.batch;
         eval.graph.full = elaborate_eval(e, work, at, (int)i, data.data, eval.batch, "");
@@ -556,8 +560,12 @@ static void elaborate_phase(Elab *e, PhaseWork *work, const char *train) {
     }
     const DataSpec *data = e->program->data.at[work->data.data->index];
     PhaseSpec *spec = arena_new(e->arena, PhaseSpec);
-    *spec = (PhaseSpec){.name = work->name, .train = train, .data = work->data.data->index,
-                        .settings = -1, .begin = -1, .prologue = -1,
+    *spec = (PhaseSpec){.name = work->name,
+                        .train = train,
+                        .data = work->data.data->index,
+                        .settings = -1,
+                        .begin = -1,
+                        .prologue = -1,
                         .span = work->stmt->word_span};
     e->phase_serial++;
     e->phase = work;
@@ -571,8 +579,8 @@ static void elaborate_phase(Elab *e, PhaseWork *work, const char *train) {
         spec->batch = data->count;
     spec->last_batch = spec->drop_last ? 0 : data->count % spec->batch;
 
-    Graph *begin = graph_detached(e, arena_printf(e->arena, "%s.begin", work->name), GRAPH_BEGIN,
-                                  work->index);
+    Graph *begin =
+        graph_detached(e, arena_printf(e->arena, "%s.begin", work->name), GRAPH_BEGIN, work->index);
     e->begin = context_new(e, begin, 0);
     phase_steps(e, work, spec);
     phase_evals(e, work, spec);
@@ -603,8 +611,8 @@ static void phase_of_block(Elab *e, PhaseWork *block, const Deferred *at) {
         Value v = eval_expr(e, stmt->phase.index);
         if (v.kind != VALUE_NUMBER && v.kind != VALUE_STRING) {
             if (v.kind != VALUE_POISON)
-                fail(e, stmt->phase.index->span, "the index of a phase is a constant, and this is %s",
-                     value_text(e, v));
+                fail(e, stmt->phase.index->span,
+                     "the index of a phase is a constant, and this is %s", value_text(e, v));
             e->scope = outer;
             return;
         }

@@ -128,10 +128,9 @@ static const Total *total_for(Elab *e, StepWork *step, Totals *totals, const Sto
         if (key[i] == '0')
             continue;
         const Term *term = &step->terms.at[i];
-        total->loss = !total->loss
-                          ? term->loss
-                          : make_node(e, OP_add, (Node *[]){total->loss, term->loss}, 2, NULL,
-                                      term->span, "`minimize`", NULL);
+        total->loss = !total->loss ? term->loss
+                                   : make_node(e, OP_add, (Node *[]){total->loss, term->loss}, 2,
+                                               NULL, term->span, "`minimize`", NULL);
         if (!total->loss)
             return NULL;
     }
@@ -158,8 +157,8 @@ static bool combine_terms(Elab *e, StepWork *step, uint8_t *const *reach, const 
                                 term->span);
         if (!own || !rest)
             return false;
-        Value v = call_with(e, term->combine, (Value[]){value_node(e, own), value_node(e, rest)},
-                            2, term->span);
+        Value v = call_with(e, term->combine, (Value[]){value_node(e, own), value_node(e, rest)}, 2,
+                            term->span);
         if (v.kind == VALUE_POISON)
             return false;
         u->g = lift(e, v, own, term->span, "`combine`: ");
@@ -267,8 +266,8 @@ static Instance *slots_of(Elab *e, PhaseWork *work, const StorageInfo *info) {
 static void apply_optimizer(Elab *e, PhaseWork *work, const Group *group, Value rule, Update *u) {
     Application app, *outer = e->app;
     Span span = group->at.stmt->optimize.rule->span;
-    bool spared = (group->no_decay_biases && u->info->is_bias) ||
-                  (group->no_decay_norms && u->info->is_norm);
+    bool spared =
+        (group->no_decay_biases && u->info->is_bias) || (group->no_decay_norms && u->info->is_norm);
     Arg args[3] = {{.value = storage_value(e, u->info), .span = span},
                    {.value = value_node(e, u->g), .span = span},
                    {.name = "weight_decay", .value = value_real(0), .span = span}};
@@ -308,8 +307,7 @@ void elaborate_updates(Elab *e, PhaseWork *work, StepWork *step) {
             continue;
         const Total *total = total_for(e, step, &totals, info);
         if (total && total->reach[u.p->id]) {
-            u.g = gradient(e, total->loss, u.p,
-                           work->groups.at[info->group].at.stmt->word_span);
+            u.g = gradient(e, total->loss, u.p, work->groups.at[info->group].at.stmt->word_span);
             if (!u.g)
                 return;
         }

@@ -192,9 +192,8 @@ const char *value_text(Elab *e, Value v) {
     case VALUE_TENSOR:
         if (!v.tensor->node)
             return "a name before other taps";
-        return node_is_run_time_scalar(v.tensor->node)
-                   ? "a run-time scalar"
-                   : type_text(e->arena, &v.tensor->node->type);
+        return node_is_run_time_scalar(v.tensor->node) ? "a run-time scalar"
+                                                       : type_text(e->arena, &v.tensor->node->type);
     case VALUE_MODEL:
         return arena_printf(e->arena, "the model `%s`", v.model->path);
     case VALUE_POISON:

@@ -85,8 +85,9 @@ static void losses_on_logits(void **fixture) {
     eval_set_input(state, "label", label);
     eval_run(state, graph_named(f->program->module, "on_logits.step0"));
     const Golden golden[] = {
-        {"ce_s", 1.4872695671},   {"ce_t", 0.9331650038},   {"kd_1", 0.7369269907},
-        {"kd_4", 1.1823995087},   {"soft_3", 1.6318784629}, {"gkd_1", 0.3127374567},
+        {"ce_s", 1.4872695671},     {"ce_t", 0.9331650038},
+        {"kd_1", 0.7369269907},     {"kd_4", 1.1823995087},
+        {"soft_3", 1.6318784629},   {"gkd_1", 0.3127374567},
         {"smooth_0", 1.4872695671}, {"top5", 1.0},
     };
     compare(state, golden, COUNT(golden));
@@ -108,8 +109,9 @@ static void losses_on_maps(void **fixture) {
     eval_set_input(state, "f_t", t);
     eval_run(state, graph_named(f->program->module, "on_maps.step0"));
     const Golden golden[] = {
-        {"cd", 0.1680910309},          {"hint", 0.9966420972}, {"distance", 1.4202437714},
-        {"relu_distance", 0.9745548984}, {"attention", 0.0112349668},
+        {"cd", 0.1680910309},        {"hint", 0.9966420972},
+        {"distance", 1.4202437714},  {"relu_distance", 0.9745548984},
+        {"attention", 0.0112349668},
     };
     compare(state, golden, COUNT(golden));
 }

@@ -80,13 +80,14 @@ static size_t count_of(const Graph *g, Op op) {
 static void networks_have_their_size(void **state) {
     (void)state;
     Run r;
-    run(&r, "model resnet8 = resnet_cifar(blocks = 1, classes = d.classes)\n"
-            "model resnet20 = resnet_cifar(blocks = 3, classes = d.classes)\n"
-            "model resnet18 = resnet(blocks = [2, 2, 2, 2], classes = d.classes)\n"
-            "model resnet50 = resnet(blocks = [3, 4, 6, 3], block = bottleneck, classes = d.classes)\n"
-            "train t on d {\n batch 10\n epochs 1\n"
-            " step (image) { report a = mean(resnet8(image)) + mean(resnet20(image)),\n"
-            "                       b = mean(resnet18(image)) + mean(resnet50(image)) }\n}\n");
+    run(&r,
+        "model resnet8 = resnet_cifar(blocks = 1, classes = d.classes)\n"
+        "model resnet20 = resnet_cifar(blocks = 3, classes = d.classes)\n"
+        "model resnet18 = resnet(blocks = [2, 2, 2, 2], classes = d.classes)\n"
+        "model resnet50 = resnet(blocks = [3, 4, 6, 3], block = bottleneck, classes = d.classes)\n"
+        "train t on d {\n batch 10\n epochs 1\n"
+        " step (image) { report a = mean(resnet8(image)) + mean(resnet20(image)),\n"
+        "                       b = mean(resnet18(image)) + mean(resnet50(image)) }\n}\n");
     const Module *m = r.program->module;
     assert_int_equal(parameter_count(m, "resnet8."), 83892);
     assert_int_equal(parameter_count(m, "resnet20."), 278324);
@@ -151,8 +152,8 @@ static void last_batch_is_a_second_shape(void **state) {
     assert_int_equal(phase->batch, 32);
     assert_int_equal(phase->last_batch, 4);
     assert_true(phase->steps.at[0].last >= 0);
-    assert_int_equal(r.program->module->graphs.at[phase->steps.at[0].last]->nodes.at[0]->type.dim[0],
-                     4);
+    assert_int_equal(
+        r.program->module->graphs.at[phase->steps.at[0].last]->nodes.at[0]->type.dim[0], 4);
     assert_int_equal(phase->evals.at[0].last_batch, 4);
     arena_release(&r.arena);
 }
@@ -161,7 +162,8 @@ static void weights_are_shared_and_updated_once(void **state) {
     (void)state;
     Run r;
     run(&r, "model m = resnet_cifar(blocks = 1, classes = d.classes)\n"
-            "train t on d {\n batch 10\n epochs 1\n optimize m with adamw() { no_decay biases, norms }\n"
+            "train t on d {\n batch 10\n epochs 1\n optimize m with adamw() { no_decay biases, "
+            "norms }\n"
             " clip_norm 1.0\n"
             " step (image, label) { minimize l2(m(image), m(-image)) }\n}\n");
     const Module *m = r.program->module;
@@ -205,10 +207,11 @@ static void a_model_may_follow_another(void **state) {
 static void train_only_nets_belong_to_their_phase(void **state) {
     (void)state;
     Run r;
-    run(&r, "model m = resnet_cifar(blocks = 1, classes = d.classes)\n"
-            "train t on d {\n batch 10\n epochs 1\n optimize m with sgd(lr = 0.1)\n"
-            " step (image, label) { minimize mean(connector(m(image).layer1, channels = 8) as c) }\n}\n"
-            "deploy m\n");
+    run(&r,
+        "model m = resnet_cifar(blocks = 1, classes = d.classes)\n"
+        "train t on d {\n batch 10\n epochs 1\n optimize m with sgd(lr = 0.1)\n"
+        " step (image, label) { minimize mean(connector(m(image).layer1, channels = 8) as c) }\n}\n"
+        "deploy m\n");
     const Module *m = r.program->module;
     const Storage *s = storage(m, "t.c.conv.weight");
     assert_non_null(s);
