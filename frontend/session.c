@@ -48,7 +48,8 @@ struct FrontendSession {
     Arena *arena;
     SourceSet *sources;
     DiagSink *diags;
-    Elab *world; // of the last item
+    Elab *world;         // of the last item
+    const AstStmt *bind; // the `let` that the outputs are for, or NULL
     const char *bind_name;
     const char *bind_text;
     Vec(Type) bind_types;
@@ -356,12 +357,56 @@ static bool literal(FrontendSession *session, Elab *e, Value v, StrBuf *shown, S
     return v.kind <= VALUE_RANGE && v.kind != VALUE_POISON;
 }
 
+// Binds one name to the value, or to its i-th element where a `let` has several names.
+static void bind_name(FrontendSession *session, const char *name, const char *text,
+                      const double *const *values) {
+    Entry *entry = entry_new(name, "<repl>", text, name, STMT_LET);
+    size_t count = session->bind_types.count;
+    entry->tensor = must(calloc(count + 1, sizeof *entry->tensor));
+    entry->tensor_count = count;
+    for (size_t i = 0; i < count; i++) {
+        SavedTensor *tensor = &entry->tensor[i];
+        char label[320];
+        snprintf(label, sizeof label, i ? "%s.%zu" : "%s", name, i);
+        tensor->storage = copy_text(label);
+        tensor->type = session->bind_types.at[i];
+        size_t bytes = (size_t)type_count(&tensor->type) * sizeof(double);
+        tensor->value = must(malloc(bytes ? bytes : 1));
+        memcpy(tensor->value, values[i], bytes);
+        entry->bytes += bytes + sizeof *tensor;
+    }
+    entries_put(&session->entries, entry);
+}
+
+static void bind_all(FrontendSession *session, const AstStmt *stmt, const char *name,
+                     const char *text, const double *const *values) {
+    if (stmt->kind != STMT_LET || stmt->let.count == 1) {
+        bind_name(session, name, text, values);
+        return;
+    }
+    for (size_t i = 0; i < stmt->let.count; i++)
+        bind_name(session, stmt->let.names[i].text,
+                  arena_printf(session->arena, "%s[%zu]", text, i), values);
+}
+
 static SessionItem bind_constant(FrontendSession *session, const AstStmt *stmt, const char *name,
                                  const char *text, bool is_literal) {
-    Entry *entry =
-        is_literal ? entry_new(name, "<repl>", text, name, STMT_LET) : entry_of(session, stmt);
-    entries_put(&session->entries, entry);
+    if (is_literal)
+        bind_all(session, stmt, name, text, NULL);
+    else
+        entries_put(&session->entries, entry_of(session, stmt));
     return (SessionItem){.kind = SESSION_DONE, .name = name};
+}
+
+// `let a, b = value` takes a list of as many.
+static bool fits_names(Elab *e, const AstStmt *stmt, Value v) {
+    if (stmt->kind != STMT_LET || stmt->let.count == 1)
+        return true;
+    Scope *outer = e->scope;
+    e->scope = scope_new(e, outer);
+    bool good = bind_names(e, stmt->let.names, stmt->let.count, v, stmt->let.value->span, true);
+    e->scope = outer;
+    return good;
 }
 
 // Evaluates; binds to `name`, if there is one.
@@ -373,7 +418,7 @@ static SessionItem evaluate(FrontendSession *session, const AstStmt *stmt, const
     e->let_name = name;
     Value v = eval_expr(e, expr);
     e->let_name = NULL;
-    if (v.kind == VALUE_POISON || has_errors(session))
+    if (v.kind == VALUE_POISON || has_errors(session) || (name && !fits_names(e, stmt, v)))
         return failed(session);
     StrBuf shown = {.arena = e->arena}, saved = {.arena = e->arena};
     memset(&session->bind_types, 0, sizeof session->bind_types);
@@ -388,6 +433,7 @@ static SessionItem evaluate(FrontendSession *session, const AstStmt *stmt, const
             return bind_constant(session, stmt, name, strbuf_text(&saved), is_literal);
         return (SessionItem){.kind = SESSION_TEXT, .text = strbuf_text(&shown)};
     }
+    session->bind = name ? stmt : NULL;
     session->bind_name = name;
     session->bind_text = strbuf_text(&saved);
     return (SessionItem){.kind = SESSION_GRAPH,
@@ -397,19 +443,12 @@ static SessionItem evaluate(FrontendSession *session, const AstStmt *stmt, const
                          .graph = e->ctx->graph};
 }
 
-static SessionItem let_several(FrontendSession *session, const AstStmt *stmt) {
-    diag_error(session->diags, stmt->let.value->span, "at the prompt a `let` has one name");
-    return failed(session);
-}
-
 static SessionItem run_statement(FrontendSession *session, const AstStmt *stmt) {
     switch (stmt->kind) {
     case STMT_EXPR:
         return evaluate(session, stmt, stmt->value, NULL);
     case STMT_LET:
-        return stmt->let.count == 1
-                   ? evaluate(session, stmt, stmt->let.value, stmt->let.names[0].text)
-                   : let_several(session, stmt);
+        return evaluate(session, stmt, stmt->let.value, stmt->let.names[0].text);
     case STMT_PARAM:
         return evaluate(session, stmt, stmt->define.value, stmt->define.name.text);
     case STMT_ASSIGN:
@@ -449,7 +488,7 @@ SessionItem frontend_session_next(FrontendSession *session) {
         return (SessionItem){.kind = SESSION_END};
     if (has_errors(session))
         return failed(session);
-    session->bind_name = NULL;
+    session->bind = NULL;
     if (session->next < session->input->body.count)
         return run_statement(session, session->input->body.stmts[session->next++]);
     if (session->wants_program)
@@ -460,26 +499,9 @@ SessionItem frontend_session_next(FrontendSession *session) {
 }
 
 void frontend_session_bind(FrontendSession *session, const double *const *values) {
-    if (!session->bind_name)
-        return;
-    const char *name = session->bind_name;
-    Entry *entry = entry_new(name, "<repl>", session->bind_text, name, STMT_LET);
-    size_t count = session->bind_types.count;
-    entry->tensor = must(calloc(count, sizeof *entry->tensor));
-    entry->tensor_count = count;
-    for (size_t i = 0; i < count; i++) {
-        SavedTensor *tensor = &entry->tensor[i];
-        char label[320];
-        snprintf(label, sizeof label, i ? "%s.%zu" : "%s", name, i);
-        tensor->storage = copy_text(label);
-        tensor->type = session->bind_types.at[i];
-        size_t bytes = (size_t)type_count(&tensor->type) * sizeof(double);
-        tensor->value = must(malloc(bytes ? bytes : 1));
-        memcpy(tensor->value, values[i], bytes);
-        entry->bytes += bytes + sizeof *tensor;
-    }
-    entries_put(&session->entries, entry);
-    session->bind_name = NULL;
+    if (session->bind)
+        bind_all(session, session->bind, session->bind_name, session->bind_text, values);
+    session->bind = NULL;
 }
 
 const double *frontend_session_value(FrontendSession *session, const char *storage) {
