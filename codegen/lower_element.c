@@ -242,9 +242,12 @@ uint32_t lower_buffer(Lower *l, const Node *node, bool store) {
 //     (v / (m n)) (c n) + ((v / m) mod n) c = (v / m) c
 // Loops over merged axes give indices of this form.
 static const LoopExpr *undivided(const LoopExpr *x, int64_t *divisor) {
+    int64_t by;
     *divisor = 1;
-    if (x->kind == E_APPLY && x->op == X_floor_div && x_is_int(x->operand[1], divisor))
-        return x->operand[0];
+    while (x->kind == E_APPLY && x->op == X_floor_div && x_is_int(x->operand[1], &by)) {
+        *divisor *= by;
+        x = x->operand[0];
+    }
     return x;
 }
 

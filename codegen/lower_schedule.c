@@ -299,10 +299,12 @@ static void name_sums(Schedule *s, uint32_t space) {
 // Loops of the space's groups, then the digits of their variables.
 static void set_atoms(Schedule *s, Space *space, uint32_t group, LoopExpr *var) {
     const Group *at = &space->group[group];
+    int64_t below = 1; // iterations of the digits further in
     for (uint32_t i = at->count; i-- > 0;) {
         Atom *atom = &space->atom[space->order[at->first + i]];
-        atom->x = i ? x_mod(s->l->kernel, var, atom->extent) : var;
-        var = i ? x_div(s->l->kernel, var, atom->extent) : var;
+        LoopExpr *left = x_div(s->l->kernel, var, below);
+        atom->x = i ? x_mod(s->l->kernel, left, atom->extent) : left;
+        below *= atom->extent;
     }
 }
 
