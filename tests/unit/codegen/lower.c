@@ -1,0 +1,127 @@
+// tests/unit/codegen/test_lower.c -- the loops that lowering makes: which, not whether they are
+// right (tests/differ holds what they compute against the interpreter).
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "codegen/codegen.h"
+
+static Arena arena;
+
+static int reset(void **state) {
+    (void)state;
+    arena_release(&arena);
+    return 0;
+}
+
+static LoopProgram *lower(const char *text) {
+    int line = 0;
+    const char *message = NULL;
+    Module *module = module_read(&arena, text, strlen(text), &line, &message);
+    if (!module)
+        fail_msg("line %d: %s", line, message);
+    assert_null(module_verify(module, &arena));
+    return codegen_lower(&arena, module, &(CodegenOptions){.level = 2});
+}
+
+static const char *loops_of(const LoopProgram *program) {
+    StrBuf out = {.arena = &arena};
+    for (size_t i = 0; i < program->kernels.count; i++)
+        loop_kernel_print(&out, program->kernels.at[i]);
+    return strbuf_text(&out);
+}
+
+// Axes that a reshape splits or merges are loops of their own, or one: no quotient is left.
+static void reshapes_cost_no_quotients(void **state) {
+    (void)state;
+    const char *loops = loops_of(lower("module \"m\" f32\n"
+                                       "graph \"g\" free {\n"
+                                       "  %0 = input \"x\" : f32[64, 12, 64]\n"
+                                       "  %1 = reshape %0 : f32[64, 768]\n"
+                                       "  %2 = input \"b\" : f32[12]\n"
+                                       "  %3 = reshape %2 : f32[12, 1]\n"
+                                       "  %4 = add %0, %3\n"
+                                       "  %5 = reshape %4 : f32[64, 768]\n"
+                                       "  %6 = add %1, %5\n"
+                                       "  %7 = output \"y\" %6\n"
+                                       "  kernel %1, %3, %4, %5, %6, %7 -> %7\n"
+                                       "  buffer %0 input size=196608\n"
+                                       "  buffer %2 input index=1 size=48\n"
+                                       "  buffer %7 output size=196608\n"
+                                       "}\n"));
+    assert_null(strstr(loops, "[p / "));
+    assert_non_null(strstr(loops, "vector"));
+    assert_null(strstr(loops, "v / "));
+    assert_null(strstr(loops, "v % "));
+}
+
+// One shape throughout is one loop, cut in chunks by the shape alone.
+static void one_shape_is_one_loop(void **state) {
+    (void)state;
+    LoopProgram *program = lower("module \"m\" f32\n"
+                                 "graph \"g\" free {\n"
+                                 "  %0 = input \"x\" : f32[64, 16, 32, 32]\n"
+                                 "  %1 = exp %0\n"
+                                 "  %2 = output \"y\" %1\n"
+                                 "  kernel %1, %2 -> %2\n"
+                                 "  buffer %0 input size=4194304\n"
+                                 "  buffer %2 output size=4194304\n"
+                                 "}\n");
+    const char *loops = loops_of(program);
+    assert_non_null(strstr(loops, "vector v = p * 8192 .. p * 8192 + 8192"));
+    assert_non_null(strstr(loops, "input[v]"));
+    assert_int_equal(program->graphs.at[0]->launches.at[0].iterations, 128);
+}
+
+// The value read and the value written lie in one buffer; the kernel says so.
+static void in_place_is_said(void **state) {
+    (void)state;
+    LoopProgram *program = lower("module \"m\" f32\n"
+                                 "graph \"g\" free step_bytes=256 {\n"
+                                 "  %0 = input \"x\" : f32[64]\n"
+                                 "  %1 = exp %0\n"
+                                 "  %2 = neg %1\n"
+                                 "  %3 = output \"y\" %2\n"
+                                 "  kernel %1 -> %1\n"
+                                 "  kernel %2 -> %2\n"
+                                 "  kernel %3 -> %3\n"
+                                 "  buffer %0 input size=256\n"
+                                 "  buffer %1 step size=256\n"
+                                 "  buffer %2 step size=256\n"
+                                 "  buffer %3 output size=256\n"
+                                 "}\n");
+    const Launch *launch = &program->graphs.at[0]->launches.at[1];
+    const LoopKernel *kernel = program->kernels.at[launch->kernel];
+    assert_int_equal(kernel->buffers.count, 2);
+    assert_int_equal(kernel->buffers.at[1].in_place, 1);
+}
+
+static void contractions_count_their_work(void **state) {
+    (void)state;
+    LoopProgram *program = lower("module \"m\" f32\n"
+                                 "graph \"g\" free {\n"
+                                 "  %0 = input \"a\" : f32[8, 32]\n"
+                                 "  %1 = input \"b\" : f32[32, 24]\n"
+                                 "  %2 = einsum %0, %1 {spec=\"mk,kn->mn\"}\n"
+                                 "  %3 = output \"y\" %2\n"
+                                 "  kernel %2, %3 -> %3\n"
+                                 "  buffer %0 input size=1024\n"
+                                 "  buffer %1 input index=1 size=3072\n"
+                                 "  buffer %3 output size=768\n"
+                                 "}\n");
+    assert_int_equal(program->graphs.at[0]->launches.at[0].flops, 2 * 8 * 32 * 24);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(reshapes_cost_no_quotients, reset),
+        cmocka_unit_test_teardown(one_shape_is_one_loop, reset),
+        cmocka_unit_test_teardown(in_place_is_said, reset),
+        cmocka_unit_test_teardown(contractions_count_their_work, reset),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
