@@ -628,8 +628,9 @@ static Node *copy_of_leaf(Graph *graph, Node *write) {
     return graph_append(graph, OP_write, &copy, 1, write->attrs, write->origin);
 }
 
-// A rectifier's derivative asks x <= c; where y = max(c, x) has been stored and x is a contraction's
-// result (and its bias) that nobody else wants, y <= c says the same, NaN included, and x need not be.
+// A rectifier's derivative asks x <= c; where y = max(c, x) has been stored and x is a
+// contraction's result (and its bias) that nobody else wants, y <= c says the same, NaN included,
+// and x need not be.
 static Node *ask_the_maximum(const Node *ask, Node *const *maximum_of, const uint32_t *uses) {
     Node *x = ask->operand[0];
     const Node *c = ask->operand[1], *from = x;
@@ -652,8 +653,10 @@ static bool prepare(Graph *graph, Arena *scratch) {
         if (node->op == OP_max && node->operand[1]->id < rw.old_count)
             maximum_of[node->operand[1]->id] = node;
         Node *y = node->op == OP_le ? ask_the_maximum(node, maximum_of, uses) : NULL;
-        if (y)
+        if (y) {
             node->operand[0] = y;
+            rw.changed = true;
+        }
         rewrite_place(&rw, node, better);
     }
     return rewrite_end(&rw);
