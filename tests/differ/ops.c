@@ -108,8 +108,8 @@ static void check_op(void **state) {
         for (int level = 0; level <= 2; level++) {
             check_case(op, i, DT_F64, level, MACHINE_INTERPRETS);
             check_case(op, i, DT_F32, level, MACHINE_INTERPRETS);
-            check_case(op, i, DT_F64, level, 0);
-            check_case(op, i, DT_F32, level, 0);
+            if (level != 1) // code generation is most of the time
+                check_case(op, i, level ? DT_F32 : DT_F64, level, 0);
         }
     }
 }
