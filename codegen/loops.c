@@ -457,7 +457,16 @@ static LoopExpr *fold_division(LoopKernel *kernel, ScalarOp op, LoopExpr *a, int
     LoopExpr *r = affine_expr(kernel, &rest);
     if (op == X_mod)
         return apply_raw2(kernel, X_mod, r, x_int(kernel, divisor));
-    LoopExpr *part = apply_raw2(kernel, X_floor_div, r, x_int(kernel, divisor));
+    LoopExpr *part = NULL;
+    int64_t inner;
+    if (r->kind == E_APPLY && r->op == X_floor_div && x_is_int(r->operand[1], &inner) &&
+        inner > 0 && inner <= INT32_MAX && divisor <= INT32_MAX) // (x / inner) / divisor
+        part = x_div(kernel, r->operand[0], inner * divisor);
+    if (!part)
+        part = apply_raw2(kernel, X_floor_div, r, x_int(kernel, divisor));
+    Affine whole;
+    if (x_affine(part, &whole) && (whole.count != 1 || whole.constant))
+        return affine_add(&quotient, part, 1) ? affine_expr(kernel, &quotient) : NULL;
     if (!affine_add_term(&quotient, part, 1))
         return NULL;
     return affine_expr(kernel, &quotient);

@@ -254,14 +254,15 @@ int64_t tile_conv2d_weight(const TileIO *io, const ConvShape *shape, int64_t par
     }
     int64_t channel_blocks = shape->channels / shape->groups / tile.block;
     int64_t filter_tiles = group_filters / TILE_BLOCK / tile.tile_vectors;
-    tile.channel = x_mul(kernel, x_mod(kernel, task, channel_blocks), tile.block);
+    // Multiples stand outside of the lets, so that quotients by the block are seen to be exact.
+    LoopExpr *cb = loop_let(kernel, body, "cb", x_mod(kernel, task, channel_blocks));
+    tile.channel = x_mul(kernel, cb, tile.block);
     LoopExpr *rest = x_div(kernel, task, channel_blocks);
-    tile.vector = x_mul(kernel, x_mod(kernel, rest, filter_tiles), tile.tile_vectors);
+    LoopExpr *vt = loop_let(kernel, body, "vt", x_mod(kernel, rest, filter_tiles));
+    tile.vector = x_mul(kernel, vt, tile.tile_vectors);
     rest = x_div(kernel, rest, filter_tiles);
     tile.group = x_mod(kernel, rest, shape->groups);
     tile.part = x_div(kernel, rest, shape->groups);
-    tile.channel = loop_let(kernel, body, "c0", tile.channel);
-    tile.vector = loop_let(kernel, body, "v0", tile.vector);
     if (shape->groups > 1)
         tile.group = loop_let(kernel, body, "group", tile.group);
     else
