@@ -115,6 +115,78 @@ static Node *in_layout(Graph *graph, Node *node, Layout layout, Made *made) {
     return copy;
 }
 
+// ---- channels that are no multiple of a block
+// --------------------------------------------------------
+
+static Node *append(Graph *graph, Op op, Node *x, const Attrs *attrs) {
+    return graph_append(graph, op, &x, 1, attrs, x->origin);
+}
+
+/// x with zeros after its last element on `axis`, up to a whole block.
+static Node *fill_block(Graph *graph, Node *x, int axis) {
+    int64_t low[MAX_RANK] = {0}, high[MAX_RANK] = {0};
+    high[axis] = (BLOCK - x->type.dim[axis] % BLOCK) % BLOCK;
+    Attrs attrs = {.low = {x->type.rank, low}, .high = {x->type.rank, high}};
+    return append(graph, OP_pad, x, &attrs);
+}
+
+/// The first elements of x on each axis, plain, in a buffer of their own.
+static Node *cut(Graph *graph, Node *x, const Type *type) {
+    int64_t start[MAX_RANK] = {0}, step[MAX_RANK];
+    for (int i = 0; i < type->rank; i++)
+        step[i] = 1;
+    Ints none = {type->rank, start}, one = {type->rank, step}, limit = {type->rank, type->dim};
+    Attrs attrs = {.start = none, .limit = limit, .step = one};
+    Attrs as_plain = {0};
+    return append(graph, OP_relayout, append(graph, OP_slice, x, &attrs), &as_plain);
+}
+
+/// A convolution whose result has no whole blocks, as one that has: the missing channels are zeros,
+/// computed for nothing and cut off, which is still far cheaper than doing without the register
+/// tile.
+static Node *in_whole_blocks(Graph *graph, Node *node, Made *made) {
+    enum { LEAST_PRODUCTS = 1 << 16 }; // multiply-adds below which it is not worth two copies
+    const Type *type = &node->type;
+    Attrs attrs = *node->attrs;
+    Node *operand[2] = {node->operand[0], node->operand[1]};
+    int64_t shape[4];
+    if (attrs.groups != 1 || type_count(&operand[0]->type) * type->dim[1] < LEAST_PRODUCTS)
+        return NULL;
+    int axis = 1; // of the result, where its channels or filters lie
+    switch (node->op) {
+    case OP_conv2d:
+        operand[1] = fill_block(graph, operand[1], 0);
+        operand[1] = in_layout(graph, operand[1], (Layout){BLOCK, 0}, made);
+        break;
+    case OP_conv2d_input:
+        operand[1] = fill_block(graph, operand[1], 1);
+        operand[1] = in_layout(graph, operand[1], (Layout){BLOCK, 1}, made);
+        break;
+    case OP_conv2d_weight:
+        operand[1] = fill_block(graph, operand[1], 1);
+        operand[1] = in_layout(graph, operand[1], (Layout){BLOCK, 1}, made);
+        axis = attrs.parts ? 1 : 0;
+        break;
+    default:
+        return NULL;
+    }
+    for (int i = 0; i < 4 && attrs.shape.count; i++)
+        shape[i] = attrs.shape.at[i];
+    if (attrs.shape.count) {
+        int filled = node->op == OP_conv2d_weight ? 0 : 1;
+        shape[filled] = (shape[filled] + BLOCK - 1) / BLOCK * BLOCK;
+        attrs.shape.at = shape;
+    }
+    operand[0] = in_layout(graph, operand[0], blocks_on(operand[0], 1, 1), made);
+    Node *whole = graph_append(graph, node->op, operand, 2, &attrs, node->origin);
+    whole->type.block = BLOCK;
+    whole->type.block_axis = (uint8_t)axis;
+    return cut(graph, whole, type);
+}
+
+// ---- the pass
+// ----------------------------------------------------------------------------------------
+
 /// Gives convolutions and what lies between them blocked layouts.
 /// Requires: no grad nodes.  Keeps: values, order, effects' plain operands.  Breaks: nothing.
 bool pass_layout(Graph *graph, PassContext *ctx) {
@@ -132,6 +204,12 @@ bool pass_layout(Graph *graph, PassContext *ctx) {
         Layout want[2] = {plain, plain};
         bool wants;
         Layout layout = choose(node, want, &wants);
+        Node *whole = wants ? NULL : in_whole_blocks(graph, node, &made);
+        if (whole) {
+            rewrite_place(&rw, node, whole);
+            changed = true;
+            continue;
+        }
         for (uint32_t k = 0; wants && k < 2; k++)
             node->operand[k] = in_layout(graph, node->operand[k], want[k], &made);
         bool is_root = op_has(node->op, EFFECT);
