@@ -9,55 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <time.h>
 
+#include "bench/measure.h"
 #include "codegen/codegen.h"
 #include "passes/passes.h"
 #include "support/diag.h"
-
-extern void GOMP_parallel(void (*function)(void *), void *data, unsigned threads, unsigned flags);
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-// ---- the peak ---------------------------------------------------------------------------------------
-
-enum { HUGE_PAGE = 2 << 20 };
-enum { PEAK_ROUNDS = 100000, PEAK_SUMS = 12 };
-static volatile float peak_sink;
-
-/// A loop of 12 independent chains of multiply-adds on vectors of `bytes`: enough to hide their latency.
-#define PEAK_LOOP(name, isa, bytes)                                                                \
-    __attribute__((target(isa), optimize("O2", "unroll-loops", "fp-contract=fast"))) static void   \
-    name(void *data) {                                                                             \
-        typedef float Vector __attribute__((vector_size(bytes)));                                  \
-        (void)data;                                                                                \
-        Vector s0 = {0}, s1 = {1}, s2 = {2}, s3 = {3}, s4 = {4}, s5 = {5}, s6 = {6}, s7 = {7};     \
-        Vector s8 = {8}, s9 = {9}, s10 = {10}, s11 = {11};                                         \
-        Vector a = s1 * 0.0f + 0.999f, b = a * 1e-3f;                                              \
-        for (int round = 0; round < PEAK_ROUNDS; round++) {                                        \
-            s0 = s0 * a + b, s1 = s1 * a + b, s2 = s2 * a + b, s3 = s3 * a + b;                    \
-            s4 = s4 * a + b, s5 = s5 * a + b, s6 = s6 * a + b, s7 = s7 * a + b;                    \
-            s8 = s8 * a + b, s9 = s9 * a + b, s10 = s10 * a + b, s11 = s11 * a + b;                \
-        }                                                                                          \
-        s0 += s1 + s2 + s3 + s4 + s5 + s6 + s7 + s8 + s9 + s10 + s11;                              \
-        peak_sink = s0[1];                                                                         \
-    }
-PEAK_LOOP(peak_512, "avx512f", 64)
-PEAK_LOOP(peak_256, "avx2,fma", 32)
-
-/// GFLOP/s of `threads` threads that do nothing but multiply-adds.
-static double peak_gflops(int threads) {
-    bool is_wide = __builtin_cpu_supports("avx512f");
-    double start = now();
-    GOMP_parallel(is_wide ? peak_512 : peak_256, NULL, (unsigned)threads, 0);
-    double flops = 2.0 * (is_wide ? 16 : 8) * PEAK_SUMS * PEAK_ROUNDS * threads;
-    return flops / (now() - start) * 1e-9;
-}
 
 // ---- convolutions ------------------------------------------------------------------------------------
 
@@ -119,16 +75,6 @@ static Module *conv_module(Arena *arena, const Shape *s, Direction direction) {
     return module;
 }
 
-static int compare_doubles(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *value, int count) {
-    qsort(value, (size_t)count, sizeof *value, compare_doubles);
-    return value[count / 2];
-}
-
 static void bench_conv(const Shape *s, Direction direction, int threads, int repeats) {
     Arena arena = {0}, scratch = {0};
     Module *module = conv_module(&arena, s, direction);
@@ -137,21 +83,18 @@ static void bench_conv(const Shape *s, Direction direction, int threads, int rep
     if (!passes_run_named(module, "fuse,plan_memory", &ctx, &unknown))
         world_error("no pass %s", unknown);
     CodegenOptions options = {.level = 2};
-    double start = now();
+    double start = seconds_now();
     LoopProgram *loops = codegen_lower(&arena, module, &options);
     Objects objects = codegen_objects(loops, module, NULL, &options);
-    double compile_seconds = now() - start;
+    double compile_seconds = seconds_now() - start;
     const char *message = NULL;
     Jit *jit = jit_new(&arena, &message);
     const KdrtProgram *program = jit ? jit_add(jit, &objects, &message) : NULL;
     if (!program)
         world_error("%s", message);
 
-    size_t bytes = (size_t)(module->storage_bytes + module->step_bytes + (1 << 20)) & ~(size_t)63;
-    bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-    float *memory = aligned_alloc(HUGE_PAGE, bytes);
-    if (!memory || madvise(memory, bytes, MADV_HUGEPAGE) != 0)
-        world_error("no memory in huge pages"); // as the runtime's arena has it
+    size_t bytes = (size_t)(module->storage_bytes + module->step_bytes) + 128;
+    float *memory = huge_memory(bytes);
     for (size_t i = 0; i < bytes / 4; i++)
         memory[i] = (float)(i % 17) * 0.01f - 0.08f;
     double *sums = aligned_alloc(64, 4096);
@@ -165,9 +108,9 @@ static void bench_conv(const Shape *s, Direction direction, int threads, int rep
     program->graph[0](&frame);
     for (int i = 0; i < repeats; i++) {
         peak[i] = peak_gflops(threads);
-        start = now();
+        start = seconds_now();
         program->graph[0](&frame);
-        speed[i] = flops / (now() - start) * 1e-9;
+        speed[i] = flops / (seconds_now() - start) * 1e-9;
     }
     double kernel = median(speed, repeats), limit = median(peak, repeats);
     printf("%3lld x %3lld-%3lld@%2lld %lldx%lld/%lld  %-9s %8.1f %8.1f   %5.1f %%   %.2f s\n",
