@@ -57,7 +57,7 @@ bool scalar_result(ScalarOp op, const ScalarType *operand, uint32_t arity, Scala
         return false;
     ScalarType a = operand[0];
     bool same = arity < 2 || operand[1] == a;
-    bool any = op == X_copy || op == X_first || op == X_eq || op == X_ne;
+    bool any = op == X_copy || op == X_first || info->rule == 'C';
     switch (info->rule) {
     case 'N':
         *result = a;
@@ -772,6 +772,9 @@ uint32_t loop_local(LoopKernel *kernel, LoopBody *body, const char *name, Scalar
 LoopStmt *loop_for(LoopKernel *kernel, LoopBody *body, LoopKind kind, const char *name,
                    LoopExpr *begin, LoopExpr *end, int64_t step) {
     kdc_assert(begin->type == S_INDEX && end->type == S_INDEX && step > 0);
+    int64_t first, last;
+    if (kind == LOOP_VECTOR && x_is_int(begin, &first) && x_is_int(end, &last) && last - first == 1)
+        kind = LOOP_SERIAL; // its variable is a constant: there are no lanes
     LoopVar var = {arena_strdup(kernel->arena, name), kind, begin, end, step};
     vec_push(kernel->arena, &kernel->vars, var);
     LoopStmt *stmt = append(kernel, body, T_FOR, (uint32_t)kernel->vars.count - 1);
