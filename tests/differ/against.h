@@ -24,10 +24,11 @@ typedef struct Way {
 } Way;
 
 typedef struct Verdict {
-    bool readable;   // the text is a module
-    bool finite;     // the interpreter made finite numbers only
+    size_t way;    // the last that was begun
+    bool readable; // the text is a module
+    bool finite;   // the interpreter made finite numbers only
     bool differs;
-    char what[1024]; // where it differs
+    char what[1024];            // where it differs
     int64_t checked, unchecked; // elements
 } Verdict;
 
