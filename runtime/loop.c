@@ -475,8 +475,10 @@ static void fill_report(KdrtSession *session, KdrtReport *report) {
 static bool step_once(KdrtSession *session, KdrtReport *report, KdrtError *error) {
     int64_t iteration = session->at.iteration, phase = session->at.phase;
     while (session->at.iteration == iteration || session->at.phase != phase) {
-        if (!advance(session, &report->finished, error) || report->finished || stop_signal)
+        if (!advance(session, &report->finished, error) || report->finished)
             return false;
+        if (stop_signal && session->at.iteration == iteration)
+            return false; // the batch has not run
         if (session->at.phase != phase && report->batch_count > 0)
             return false; // a phase ended: that is reported first
         if (session->at.phase != phase)
