@@ -2,9 +2,10 @@
 //
 // A line that begins with `:` is a command. Other lines are collected until the parser finds them
 // complete. Results and messages both go to the standard output, in their order. No mistake ends
-// it.
+// it: what may fail in more than a message is done by workers (repl_worker.c).
 #include "driver/repl.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,7 +47,9 @@ static void read_and_run(Repl *repl, LineReader *reader) {
     size_t length;
     while (!repl->finished &&
            (line = line_reader_next(reader, collected.length > 0, &length)) != NULL) {
-        if (!collected.length && is_command(line)) {
+        if (!length) {
+            // forget what was collected
+        } else if (!collected.length && is_command(line)) {
             repl_run_command(repl, line + strspn(line, " \t:"));
         } else if (collected.length + length > AST_SOURCE_MAX) {
             fprintf(repl->out, "kdc: the input is larger than %d MiB\n", AST_SOURCE_MAX >> 20);
@@ -55,7 +58,7 @@ static void read_and_run(Repl *repl, LineReader *reader) {
             if (!run_collected(repl, &collected, false))
                 continue;
         }
-        fflush(repl->out);
+        repl->finished |= fflush(repl->out) != 0; // nobody reads on
         arena_reset(&arena);
         collected = (StrBuf){.arena = &arena};
     }
@@ -66,6 +69,7 @@ static void read_and_run(Repl *repl, LineReader *reader) {
 }
 
 int command_repl(const Options *options) {
+    signal(SIGPIPE, SIG_IGN); // a worker may end before its request has come
     FrontendOptions settings = frontend_options(options);
     Repl repl = {.options = options, .out = stdout, .session = frontend_session_new(&settings)};
     for (size_t i = 0; i < options->inputs.count; i++) {
@@ -76,7 +80,7 @@ int command_repl(const Options *options) {
     LineReader *reader = line_reader_new(&repl);
     read_and_run(&repl, reader);
     line_reader_free(reader);
-    training_close(repl.training);
+    training_close(&repl);
     frontend_session_free(repl.session);
     arena_release(&repl.arena);
     return EXIT_SUCCESS;

@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "driver/repl.h"
 #include "passes/passes.h"
@@ -18,8 +17,8 @@ typedef struct CommandRow {
     const char *help;
 } CommandRow;
 
-// The graph of an expression, its gradients expanded; NULL after a mistake, which is printed.
-static Graph *graph_of(Repl *repl, const char *text, bool expanded) {
+// The graph of an expression; NULL after a mistake, which is printed.
+static Graph *graph_of(Repl *repl, const char *text) {
     const Source *source = repl_begin_input(repl, "<repl>", text, strlen(text));
     KdInput input = kd_parse_input(&repl->arena, &repl->sources, source, true, &repl->diags);
     Graph *graph = NULL;
@@ -34,13 +33,6 @@ static Graph *graph_of(Repl *repl, const char *text, bool expanded) {
         }
     }
     diag_print_all(&repl->diags, repl->out);
-    if (graph && expanded) {
-        Arena scratch = {0};
-        PassContext context = {.scratch = &scratch, .sources = &repl->sources};
-        const char *unknown;
-        passes_run_named(graph->module, "differentiate,simplify,cse,dce", &context, &unknown);
-        arena_release(&scratch);
-    }
     return graph;
 }
 
@@ -52,64 +44,72 @@ static const Node *value_of(const Graph *graph) {
 }
 
 static void show_type(Repl *repl, const char *argument) {
-    Graph *graph = graph_of(repl, argument, false);
+    Graph *graph = graph_of(repl, argument);
     if (graph)
         fprintf(repl->out, "%s\n", type_text(&repl->arena, &value_of(graph)->type));
 }
 
-static void show_ir(Repl *repl, const char *argument) {
-    Graph *graph = graph_of(repl, argument, true);
+// Runs `task` on the graph of an expression.
+static void work_on(Repl *repl, const char *argument, WorkerTask *task) {
+    Graph *graph = graph_of(repl, argument);
     if (!graph)
         return;
-    StrBuf text = {.arena = &repl->arena};
-    graph_print(&text, graph, NULL);
-    fputs(strbuf_text(&text), repl->out);
+    const SessionItem item = {.kind = SESSION_GRAPH, .module = graph->module, .graph = graph};
+    Worker worker = worker_start(repl, task, &item);
+    worker_end(repl, &worker);
 }
 
-static void show_code(Repl *repl, const char *argument, bool assembly) {
-    Graph *graph = graph_of(repl, argument, false);
-    if (!graph)
-        return;
+// With its gradients expanded.
+static bool ir_task(Repl *repl, const void *context, int requests, int replies) {
+    (void)requests, (void)replies;
+    const SessionItem *item = context;
     Arena scratch = {0};
-    PassContext context = {.scratch = &scratch, .options.level = repl->options->level};
-    passes_run(graph->module, &context);
+    PassContext passes = {.scratch = &scratch, .sources = &repl->sources, .diags = &repl->diags};
+    const char *unknown;
+    bool known =
+        passes_run_named(item->module, "differentiate,simplify,cse,dce", &passes, &unknown);
+    kdc_assert(known);
+    StrBuf text = {.arena = &repl->arena};
+    graph_print(&text, item->graph, NULL);
+    fputs(strbuf_text(&text), repl->out);
     arena_release(&scratch);
-    CodegenOptions options = {.level = repl->options->level,
-                              .target_cpu = repl->options->target_cpu};
-    LoopProgram *loops = codegen_lower(&repl->arena, graph->module, &options);
-    char *text = codegen_llvm_text(loops, graph->module, NULL, &options, assembly);
+    return true;
+}
+
+static void print_code(Repl *repl, const SessionItem *item, bool assembly) {
+    const CodegenOptions options = repl_codegen_options(repl);
+    LoopProgram *loops = repl_lower(repl, item->module, NULL, &options);
+    char *text = codegen_llvm_text(loops, item->module, NULL, &options, assembly);
     fputs(text, repl->out);
     free(text);
 }
 
+static bool llvm_task(Repl *repl, const void *context, int requests, int replies) {
+    (void)requests, (void)replies;
+    print_code(repl, context, false);
+    return true;
+}
+
+static bool assembly_task(Repl *repl, const void *context, int requests, int replies) {
+    (void)requests, (void)replies;
+    print_code(repl, context, true);
+    return true;
+}
+
+static void show_ir(Repl *repl, const char *argument) {
+    work_on(repl, argument, ir_task);
+}
+
 static void show_llvm(Repl *repl, const char *argument) {
-    show_code(repl, argument, false);
+    work_on(repl, argument, llvm_task);
 }
 
 static void show_assembly(Repl *repl, const char *argument) {
-    show_code(repl, argument, true);
-}
-
-static double seconds_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    work_on(repl, argument, assembly_task);
 }
 
 static void show_time(Repl *repl, const char *argument) {
-    double best_s = 0;
-    double began_s = seconds_now();
-    for (int round = 0; round < 5 && (round == 0 || seconds_now() - began_s < 2); round++) {
-        Graph *graph = graph_of(repl, argument, false);
-        if (!graph)
-            return;
-        double start_s = seconds_now();
-        repl_run_graph(repl, graph->module, graph);
-        double elapsed_s = seconds_now() - start_s;
-        if (round == 0 || elapsed_s < best_s)
-            best_s = elapsed_s;
-    }
-    fprintf(repl->out, "%.3g ms\n", best_s * 1e3);
+    work_on(repl, argument, repl_time_task);
 }
 
 static void load_file(Repl *repl, const char *argument) {
@@ -133,10 +133,10 @@ static void run_steps(Repl *repl, const char *argument) {
     long count = *argument ? strtol(argument, &end, 10) : 1;
     if (count < 1 || errno || (*argument && *end))
         fprintf(repl->out, "kdc: `:step` takes a number of batches, not `%s`\n", argument);
-    else if (!repl->training)
+    else if (!repl->training.process)
         fprintf(repl->out, "kdc: no program is loaded that trains: `:load model.kd`\n");
     else
-        training_step(repl, repl->training, count);
+        training_step(repl, count);
 }
 
 static void quit(Repl *repl, const char *argument) {
@@ -151,7 +151,7 @@ static const CommandRow commands[] = {
     {"ir", "EXPR", show_ir, "its tensor IR"},
     {"llvm", "EXPR", show_llvm, "its code in LLVM's IR"},
     {"asm", "EXPR", show_assembly, "its code for this machine"},
-    {"time", "EXPR", show_time, "how long it takes to compute"},
+    {"time", "EXPR", show_time, "how long its compiled code takes"},
     {"load", "FILE", load_file, "run a program's declarations as if they were typed"},
     {"step", "[N]", run_steps, "train the loaded program for N batches"},
     {"help", "[NAME]", show_help, "this, or what a name means"},

@@ -12,8 +12,7 @@ const Source *repl_begin_input(Repl *repl, const char *name, const char *text, s
     return source_add(&repl->sources, name, text, length);
 }
 
-// `pattern` says how the outputs hang together: "[%0, %1]". Without one there is one output.
-static void print_value(Repl *repl, const char *pattern, const Outputs *outputs) {
+void repl_print_value(Repl *repl, const char *pattern, const Outputs *outputs) {
     StrBuf text = {.arena = &repl->arena};
     for (const char *at = pattern ? pattern : "%0"; *at; at++) {
         if (*at != '%' || !isdigit((unsigned char)at[1])) {
@@ -29,21 +28,6 @@ static void print_value(Repl *repl, const char *pattern, const Outputs *outputs)
     fprintf(repl->out, "%s\n", strbuf_text(&text));
 }
 
-static void run_graph_item(Repl *repl, const SessionItem *item) {
-    Outputs outputs = repl_run_graph(repl, item->module, item->graph);
-    frontend_session_bind(repl->session, outputs.value);
-    if (!item->name)
-        print_value(repl, item->text, &outputs);
-}
-
-static void open_training(Repl *repl, Program *program) {
-    Training *opened = training_open(repl, program);
-    if (!opened)
-        return; // the former one stays
-    training_close(repl->training);
-    repl->training = opened;
-}
-
 void repl_run_input(Repl *repl, const AstFile *input) {
     frontend_session_input(repl->session, input, &repl->arena, &repl->sources, &repl->diags);
     for (;;) {
@@ -57,10 +41,11 @@ void repl_run_input(Repl *repl, const AstFile *input) {
             fprintf(repl->out, "%s\n", item.text);
             break;
         case SESSION_GRAPH:
-            run_graph_item(repl, &item);
+            if (!repl_evaluate(repl, &item))
+                return;
             break;
         case SESSION_PROGRAM:
-            open_training(repl, item.program);
+            training_open(repl, &item);
             break;
         case SESSION_FAILED:
         case SESSION_END:

@@ -1,5 +1,6 @@
 // driver/repl_line.c -- lines for the REPL: from a terminal by libedit, with history and
-// completion; from a script as they stand, without a prompt.
+// completion, where Ctrl-C gives a line up; from a script as they stand, without a prompt.
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 struct LineReader {
     Repl *repl;
     bool continued;
+    bool given_up;
     char *line; // getline()'s, from a script
     size_t capacity;
 #ifdef KDC_HAVE_LIBEDIT
@@ -93,6 +95,18 @@ static unsigned char complete(EditLine *edit, int key) {
     return result;
 }
 
+// While a line is edited Ctrl-C is a key.
+static unsigned char give_up(EditLine *edit, int key) {
+    (void)key;
+    reader_of(edit)->given_up = true;
+    fputs("^C\n", stdout);
+    return CC_NEWLINE;
+}
+
+static void on_interrupt(int number) {
+    (void)number; // a worker's affair: the session only waits for it
+}
+
 static void open_terminal(LineReader *reader) {
     reader->edit = el_init("kdc", stdin, stdout, stderr);
     if (!reader->edit)
@@ -103,6 +117,10 @@ static void open_terminal(LineReader *reader) {
     el_set(reader->edit, EL_SIGNAL, 1);
     el_set(reader->edit, EL_ADDFN, "kdc-complete", "complete a name", complete);
     el_set(reader->edit, EL_BIND, "^I", "kdc-complete", NULL);
+    el_set(reader->edit, EL_ADDFN, "kdc-give-up", "give the line up", give_up);
+    el_set(reader->edit, EL_BIND, "^C", "kdc-give-up", NULL);
+    el_set(reader->edit, EL_SETTY, "-d", "-isig", NULL);
+    signal(SIGINT, on_interrupt);
     reader->history = history_init();
     HistEvent event;
     history(reader->history, &event, H_SETSIZE, 1000);
@@ -117,7 +135,12 @@ static void open_terminal(LineReader *reader) {
 
 static const char *next_of_terminal(LineReader *reader, size_t *length) {
     int count = 0;
+    reader->given_up = false;
     const char *line = el_gets(reader->edit, &count);
+    if (reader->given_up) {
+        *length = 0;
+        return "";
+    }
     if (!line || count <= 0)
         return NULL;
     HistEvent event;
