@@ -233,26 +233,59 @@ static void put_units(Fuse *fuse, uint32_t index, const NodeList *units) {
     set_touched(fuse, index);
 }
 
-// Moves the units of group `from` to the later group `to` if nothing between needs them.
-static bool try_merge(Fuse *fuse, uint32_t from, uint32_t to) {
-    Group *a = fuse->groups.at[from], *b = fuse->groups.at[to];
-    if (a->merged || b->merged || from >= to)
-        return false;
+// Whether some group between the two reads `from`, or `to` reads it: what keeps them from meeting
+// there.
+static bool one_between_reads(const Fuse *fuse, uint32_t from, uint32_t to) {
     for (uint32_t i = from + 1; i < to; i++) {
-        if (!fuse->groups.at[i]->merged && reads_group(fuse, fuse->groups.at[i], a))
-            return false;
+        const Group *between = fuse->groups.at[i];
+        if (!between->merged && reads_group(fuse, between, fuse->groups.at[from]))
+            return true;
     }
+    return false;
+}
+
+static bool reads_one_between(const Fuse *fuse, uint32_t from, uint32_t to) {
+    for (uint32_t i = from + 1; i < to; i++) {
+        const Group *between = fuse->groups.at[i];
+        if (!between->merged && reads_group(fuse, fuse->groups.at[to], between))
+            return true;
+    }
+    return false;
+}
+
+// The units of group `moved` join those of `stays`, where they all are computed from now on.
+static bool try_move(Fuse *fuse, uint32_t moved, uint32_t stays) {
+    Group *a = fuse->groups.at[moved], *b = fuse->groups.at[stays];
     NodeList units = both(fuse->scratch, &a->units, &b->units);
     for (size_t i = 0; i < a->units.count; i++)
-        fuse->group_of[a->units.at[i]->id] = to;
-    if (!units_fit(fuse, &units, to)) {
+        fuse->group_of[a->units.at[i]->id] = stays;
+    if (!units_fit(fuse, &units, stays)) {
         for (size_t i = 0; i < a->units.count; i++)
-            fuse->group_of[a->units.at[i]->id] = from;
+            fuse->group_of[a->units.at[i]->id] = moved;
         return false;
     }
-    put_units(fuse, to, &units);
+    put_units(fuse, stays, &units);
     a->merged = true;
     return true;
+}
+
+static bool writes_storage(const Group *group) {
+    for (size_t i = 0; i < group->units.count; i++) {
+        if (group->units.at[i]->op == OP_write)
+            return true;
+    }
+    return false;
+}
+
+// Joins two groups at the place of the later one if nothing between needs the earlier, or at that
+// of the earlier if the later needs nothing between.
+static bool try_merge(Fuse *fuse, uint32_t from, uint32_t to) {
+    const Group *a = fuse->groups.at[from], *b = fuse->groups.at[to];
+    if (from >= to || a->merged || b->merged || writes_storage(a) || writes_storage(b))
+        return false;
+    if (!one_between_reads(fuse, from, to))
+        return try_move(fuse, from, to);
+    return !reads_one_between(fuse, from, to) && try_move(fuse, to, from);
 }
 
 // ---- placing
@@ -346,7 +379,8 @@ static uint32_t append_group(Fuse *fuse, Node *unit) {
     return index;
 }
 
-// Groups that the unit at `index` reads join its group, or else each other.
+// Groups that the unit at `index` reads join its group, or else each other. Groups that write
+// storages stay where they are: what comes before and after them was decided by that.
 static void merge_sources(Fuse *fuse, uint32_t index, const Cone *cone) {
     uint32_t source[MAX_STORED];
     uint32_t count = 0;
@@ -359,7 +393,7 @@ static void merge_sources(Fuse *fuse, uint32_t index, const Cone *cone) {
         if (!seen)
             source[count++] = group;
     }
-    for (uint32_t k = 0; k < count; k++)
+    for (uint32_t k = 0; k < count && !fuse->writing; k++)
         try_merge(fuse, source[k], index);
     for (uint32_t a = 0; a < count; a++) {
         for (uint32_t b = 0; b < count; b++)
@@ -437,8 +471,7 @@ static void place(Fuse *fuse, Node *unit) {
     }
     if (unit->op == OP_write)
         fuse->written_by[unit->attrs->storage] = index;
-    if (!fuse->writing)
-        merge_sources(fuse, index, &cone);
+    merge_sources(fuse, index, &cone);
 }
 
 // ---- units
