@@ -1,8 +1,7 @@
 /// Code generation: a planned module in; loops, LLVM IR, an object file or running code out.
 ///
-///   lower.c (one rule per op) ─► LoopProgram ─► emit_*.c ─► object bytes ─┬─► link.c: a binary
-///                                                                           └─► jit.c: this
-///                                                                           process
+///     lower.c ─► LoopProgram ─► emit_*.c ─► object bytes ─┬─► link.c: a binary
+///     one rule per op                                      └─► jit.c: this process
 ///
 /// JIT and native share the object bytes: the JIT adds the objects that the linker would get. Only
 /// emit_*.c speak LLVM, only jit.c ORC. Who decided what is computed together and where values

@@ -5,14 +5,13 @@
 ///   parallel  the kernel's outermost loop, at most one: its range is shared out among the threads.
 ///             Every iteration must be independent of the others.
 ///   vector    the emitter widens the body to W = 64 bytes / sizeof(element) lanes, on every
-///   machine, so
-///             that results do not depend on the width of its registers. A full vector at a time,
-///             the rest under a mask. Loops inside a vector loop must have bounds that do not
-///             depend on its variable. `accumulate` into a local declared outside becomes one
-///             partial result per lane, combined after the loop by a fixed tree.
-///   unroll    the bounds are constant (or become so); the body is emitted once per iteration with
-///   the
-///             variable a constant. Conditions and indices that become constant are folded away.
+///             machine, so that results do not depend on the width of its registers. A full vector
+///             at a time, the rest under a mask. Loops inside a vector loop must have bounds that
+///             do not depend on its variable. `accumulate` into a local declared outside becomes
+///             one partial result per lane, combined after the loop by a fixed tree.
+///   unroll    the bounds are constant (or become so); the body is emitted once per iteration,
+///             with the variable a constant. Conditions and indices that become constant are
+///             folded away.
 ///   serial    a plain loop.
 ///
 /// So a register tile is: locals `acc[2][8]` inside a vector loop over the 16 channels of a block,

@@ -1,10 +1,10 @@
 /// Diagnostics: what the user is told about their program, with caret, notes and help.
 ///
 ///     Diag *d = diag_error(diags, call_span, "%s: %s is %d in `%s` but %d in `%s`", ...);
-///     diag_mark(d, arg_span);                        // a second underline ~~~~ in the same
-///     excerpt diag_note(d, origin_span, "%s is %s", ...);    // where a side came from
+///     diag_mark(d, arg_span);                       // a second underline in the excerpt
+///     diag_note(d, origin_span, "%s is %s", ...);   // where a side came from
 ///     diag_help(d, "bring `s` to 64 channels first");
-///     diag_fixit(d, span, "layer2");                 // help that can be applied
+///     diag_fixit(d, span, "layer2");                // help that can be applied
 ///
 /// Messages are lower case, one line, without a full stop, program text in backquotes. Three ways
 /// out of trouble: a diagnostic (the program is wrong, exit status 1), world_error() (file, disk,
