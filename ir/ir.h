@@ -67,6 +67,7 @@ typedef enum OpTraits {
     EFFECT = 64,   // a root
     RANDOM = 128,  // two equal nodes draw different numbers unless their stream is the same
     SCATTERS = 256, // writes rows chosen by data
+    KEEPS_AXES = 512, // each axis of the result that operand 0 has too is the same axis
 } OpTraits;
 
 typedef enum Op {

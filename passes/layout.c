@@ -29,26 +29,16 @@ static Layout blocks_on(const Node *node, int axis, int64_t groups) {
     return extent / groups % BLOCK == 0 ? (Layout){BLOCK, (uint8_t)axis} : plain;
 }
 
-/// A view keeps its operand's blocks if it leaves the blocked axis where and as long as it was.
-static Layout layout_of_view(const Node *node) {
+/// An op that keeps axes keeps its operand's blocks, if the blocked axis stays in whole blocks.
+static Layout layout_of_kept_axes(const Node *node) {
     const Node *x = node->operand[0];
     Layout layout = layout_of(x);
     int axis = layout.axis;
-    if (!layout.block || node->type.rank < 2 || node->type.dim[axis] % BLOCK)
-        return plain;
-    switch (node->op) { // views whose axes are those of the operand
-    case OP_pad:
-    case OP_reverse:
-    case OP_slice:
-    case OP_windows:
-    case OP_broadcast:
-        return node->type.rank >= x->type.rank && node->type.dim[axis] == x->type.dim[axis] ? layout
-                                                                                            : plain;
-    case OP_concat:
-        return layout;
-    default:
-        return plain;
-    }
+    bool has_axis = layout.block && node->type.rank > axis && node->type.dim[axis] % BLOCK == 0;
+    // A concatenation of channels may be longer than its first operand.
+    bool same_length = has_axis && (node->type.dim[axis] == x->type.dim[axis] || node->arity > 1);
+    return same_length && (node->type.rank >= x->type.rank || op_has(node->op, REDUCES)) ? layout
+                                                                                         : plain;
 }
 
 /// Elementwise: as the first operand of the result's shape that is blocked.
@@ -61,37 +51,47 @@ static Layout layout_of_map(const Node *node) {
     return plain;
 }
 
-/// The layout that suits the node, and those that it wants of its operands (NULL: as they are).
-static Layout choose(const Node *node, Layout want[2], bool *wants) {
-    Layout result = plain;
-    int64_t groups = node->attrs->groups;
-    *wants = false;
-    switch (node->op) {
-    case OP_conv2d:
-        result = blocks_on(node, 1, groups);
-        want[0] = blocks_on(node->operand[0], 1, groups);
-        want[1] = (Layout){BLOCK, 0};
-        break;
-    case OP_conv2d_input:
-        result = blocks_on(node, 1, groups);
-        want[0] = blocks_on(node->operand[0], 1, groups);
-        want[1] = (Layout){BLOCK, 1};
-        break;
-    case OP_conv2d_weight:
-        result = blocks_on(node, node->attrs->parts ? 1 : 0, groups); // the filters
-        want[0] = blocks_on(node->operand[0], 1, groups);
-        want[1] = (Layout){BLOCK, 1};
-        break;
-    case OP_fold:
-        return layout_of(node->operand[0]);
-    default:
-        if (op_has(node->op, MAPS) && !op_has(node->op, EFFECT))
-            return layout_of_map(node);
-        return op_has(node->op, VIEWS) ? layout_of_view(node) : plain;
+/// What a convolution wants: its weight-like operand in blocks on `want_axis`, its own result on
+/// `axis`, where its channels or filters lie.
+typedef struct ConvLayout {
+    Op op;
+    int axis, want_axis;
+} ConvLayout;
+
+static const ConvLayout conv_layouts[] = {
+    {OP_conv2d, 1, 0},
+    {OP_conv2d_input, 1, 1},
+    {OP_conv2d_weight, 0, 1}, // with parts one axis further on
+};
+
+static const ConvLayout *conv_layout(const Node *node) {
+    for (size_t i = 0; i < sizeof conv_layouts / sizeof *conv_layouts; i++) {
+        if (conv_layouts[i].op == node->op)
+            return &conv_layouts[i];
     }
-    // A depthwise kernel has one channel per group: its second axis cannot be in blocks.
-    *wants = result.block && node->operand[1]->type.dim[want[1].axis] % BLOCK == 0;
-    return *wants ? result : plain;
+    return NULL;
+}
+
+static int result_axis(const ConvLayout *conv, const Node *node) {
+    return conv->axis + (node->attrs->parts > 0);
+}
+
+/// The layout that suits the node, and those that it wants of its operands where `wants` is set.
+static Layout choose(const Node *node, Layout want[2], bool *wants) {
+    const ConvLayout *conv = conv_layout(node);
+    *wants = false;
+    if (conv) {
+        Layout result = blocks_on(node, result_axis(conv, node), node->attrs->groups);
+        want[0] = blocks_on(node->operand[0], 1, node->attrs->groups);
+        want[1] = (Layout){BLOCK, (uint8_t)conv->want_axis};
+        // A depthwise kernel has one channel per group: its second axis cannot be in blocks.
+        *wants = result.block && node->operand[1]->type.dim[conv->want_axis] % BLOCK == 0;
+        return *wants ? result : plain;
+    }
+    if (op_has(node->op, KEEPS_AXES))
+        return layout_of_kept_axes(node);
+    bool is_map = op_has(node->op, MAPS) && !op_has(node->op, EFFECT);
+    return is_map ? layout_of_map(node) : plain;
 }
 
 /// The relayouts of the nodes that stood in the graph before: plain, blocked on axis 0, on axis 1.
@@ -146,41 +146,28 @@ static Node *cut(Graph *graph, Node *x, const Type *type) {
 /// tile.
 static Node *in_whole_blocks(Graph *graph, Node *node, Made *made) {
     enum { LEAST_PRODUCTS = 1 << 16 }; // multiply-adds below which it is not worth two copies
+    const ConvLayout *conv = conv_layout(node);
+    if (!conv)
+        return NULL;
     const Type *type = &node->type;
     Attrs attrs = *node->attrs;
     Node *operand[2] = {node->operand[0], node->operand[1]};
     int64_t shape[4];
     if (attrs.groups != 1 || type_count(&operand[0]->type) * type->dim[1] < LEAST_PRODUCTS)
         return NULL;
-    int axis = 1; // of the result, where its channels or filters lie
-    switch (node->op) {
-    case OP_conv2d:
-        operand[1] = fill_block(graph, operand[1], 0);
-        operand[1] = in_layout(graph, operand[1], (Layout){BLOCK, 0}, made);
-        break;
-    case OP_conv2d_input:
-        operand[1] = fill_block(graph, operand[1], 1);
-        operand[1] = in_layout(graph, operand[1], (Layout){BLOCK, 1}, made);
-        break;
-    case OP_conv2d_weight:
-        operand[1] = fill_block(graph, operand[1], 1);
-        operand[1] = in_layout(graph, operand[1], (Layout){BLOCK, 1}, made);
-        axis = attrs.parts ? 1 : 0;
-        break;
-    default:
-        return NULL;
-    }
+    operand[1] = fill_block(graph, operand[1], conv->want_axis);
+    operand[1] = in_layout(graph, operand[1], (Layout){BLOCK, (uint8_t)conv->want_axis}, made);
     for (int i = 0; i < 4 && attrs.shape.count; i++)
         shape[i] = attrs.shape.at[i];
     if (attrs.shape.count) {
-        int filled = node->op == OP_conv2d_weight ? 0 : 1;
+        int filled = conv->axis;
         shape[filled] = (shape[filled] + BLOCK - 1) / BLOCK * BLOCK;
         attrs.shape.at = shape;
     }
     operand[0] = in_layout(graph, operand[0], blocks_on(operand[0], 1, 1), made);
     Node *whole = graph_append(graph, node->op, operand, 2, &attrs, node->origin);
     whole->type.block = BLOCK;
-    whole->type.block_axis = (uint8_t)axis;
+    whole->type.block_axis = (uint8_t)result_axis(conv, node);
     return cut(graph, whole, type);
 }
 
