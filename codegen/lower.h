@@ -130,6 +130,9 @@ LoopExpr *scope_open_for(Lower *l, LoopKind kind, const char *name, LoopExpr *be
 void scope_open_if(Lower *l, LoopExpr *condition);
 void scope_close(Lower *l);
 
+/// The outermost scope for statements with effects: inside the parallel loop, where one is open.
+uint32_t scope_outermost(const Lower *l);
+
 /// Goes back to an outer scope for a while, to put loops or conditions there.
 typedef struct Detour {
     Scope kept[MAX_SCOPES];

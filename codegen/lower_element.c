@@ -46,6 +46,11 @@ void scope_close(Lower *l) {
     vec_push(l->kernel->arena, l->scope[l->top].body, scope->stmt);
 }
 
+uint32_t scope_outermost(const Lower *l) {
+    const LoopStmt *stmt = l->top ? l->scope[1].stmt : NULL;
+    return stmt && stmt->kind == T_FOR && stmt->loop == LOOP_PARALLEL;
+}
+
 void scope_detour(Lower *l, uint32_t depth, Detour *detour) {
     memcpy(detour->kept, l->scope, sizeof detour->kept);
     detour->top = l->top;
@@ -424,6 +429,7 @@ static Value element_if(Lower *l, LoopExpr *condition, const Node *node, Ix *ix,
         vec_push(l->arena, &l->others, condition);
     uint32_t depth = deeper(index_depth(l, &node->type, ix), lower_depth(l, condition));
     Detour detour;
+    depth = deeper(depth, scope_outermost(l));
     scope_detour(l, depth, &detour);
     LoopBody *body = l->scope[l->top].body;
     uint32_t local = loop_local(l->kernel, body, "guarded", type, NULL, 0);
@@ -513,7 +519,7 @@ Value lower_reverse(Lower *l, const Node *node, const Ix *ix) {
 // Each part under its own condition, into one local.
 Value lower_concat(Lower *l, const Node *node, const Ix *ix) {
     int64_t axis = node->attrs->axis;
-    uint32_t depth = index_depth(l, &node->type, ix);
+    uint32_t depth = deeper(index_depth(l, &node->type, ix), scope_outermost(l));
     uint32_t local = 0;
     int64_t begin = 0;
     Detour detour;

@@ -354,7 +354,7 @@ static Value sum_here(Lower *l, const Node *node, uint32_t part, const Ix *ix, c
 
 Value reduce_here(Lower *l, const Node *node, const Ix *ix) {
     Value parts[MAX_PARTS];
-    uint32_t depth = 0;
+    uint32_t depth = scope_outermost(l);
     Detour detour;
     for (int i = 0; i < node->type.rank; i++) {
         uint32_t here = lower_depth(l, ix[i].x);
