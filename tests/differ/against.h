@@ -17,7 +17,6 @@ typedef struct Way {
     const char *name;
     int level;
     const char *without; // passes left out, as --without; NULL: none
-    bool layout;         // the pass `layout` between split and fuse, if the pipeline has it not
     bool interprets;     // the loops are interpreted
     bool strip_flags;    // see CodegenOptions
     bool threads;        // runs by 1 and 3 threads must give the bits of the run by 2

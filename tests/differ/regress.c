@@ -19,7 +19,7 @@ static const Way ways[] = {
     {.name = "-O2", .level = 2, .threads = true},
     {.name = "-O3", .level = 3},
     {.name = "-O2 interpreted", .level = 2, .interprets = true},
-    {.name = "-O2 with layout", .level = 2, .layout = true, .threads = true},
+    {.name = "-O2 without layout", .level = 2, .without = "layout", .threads = true},
     {.name = "-O2 without simplify", .level = 2, .without = "simplify"},
     {.name = "-O2 without bind_times,fold_frozen", .level = 2, .without = "bind_times,fold_frozen"},
     {.name = "-O2 without split,cse", .level = 2, .without = "split,cse"},
