@@ -136,6 +136,14 @@ bool bind_arguments(Elab *e, const Function *function, Args args, const Call *ca
     return good;
 }
 
+static bool has_poison(const AstBlock *block) {
+    for (size_t i = 0; i < block->count; i++) {
+        if (block->stmts[i]->kind == STMT_ERROR)
+            return true;
+    }
+    return false;
+}
+
 // ---- bodies ----
 
 Value run_body(Elab *e, const Function *function, Scope *scope, const Call *call) {
@@ -169,6 +177,8 @@ Value run_body(Elab *e, const Function *function, Scope *scope, const Call *call
     e->let_name = let_name;
     e->result = result;
     if (!returned && !e->stopped) {
+        if (has_poison(decl->function.body)) // the `return` may be what could not be read
+            return value_poison();
         return fail(e, decl->function.name.span, "`%s` ends without a `return`", function->name);
     }
     return v;
@@ -181,6 +191,11 @@ static Value open_value(Elab *e, const Function *function, Args args, const Call
     for (size_t i = 0; i < args.count; i++) {
         open->args.at[i] = args.at[i];
         open->args.at[i].held = true;
+        if (args.at[i].name && function->decl &&
+            param_named(function->decl, args.at[i].name) == SIZE_MAX) {
+            unknown_argument(e, function, &args.at[i]); // here, whoever fills in the rest
+            return value_poison();
+        }
         if (!args.at[i].name) {
             Diag *d = report_error(e, args.at[i].span,
                                    "the arguments of an open call are named: its first stay open");

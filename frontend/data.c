@@ -343,7 +343,6 @@ void elaborate_data(Elab *e, const AstStmt *stmt) {
     DataSpec *spec = arena_new(e->arena, DataSpec);
     const AstExpr *value = stmt->data.value;
     bool is_source = value->kind == EXPR_CALL && value->call.callee->kind == EXPR_NAME;
-    size_t errors = e->diags->error_count;
     bool good = value->kind != EXPR_ERROR &&
                 (is_source ? read_source(e, stmt, spec) : read_base(e, stmt, spec));
     spec->name = name->text;
@@ -359,7 +358,7 @@ void elaborate_data(Elab *e, const AstStmt *stmt) {
         spec->count -= spec->holdout;
     }
     Value v = value_poison();
-    if (good && e->diags->error_count == errors) {
+    if (good && spec->fields.count) { // a mistake in a setting does not hide those further on
         vec_push(e->arena, &e->program->data, spec);
         DataValue *data = arena_new(e->arena, DataValue);
         *data = (DataValue){(int32_t)e->program->data.count - 1, PART_DEFAULT, stmt};

@@ -102,6 +102,8 @@ static KdModule *load_std(Elab *e, const char *name) {
 
 static KdModule *load_file(Elab *e, const KdModule *from, const AstStmt *use) {
     const char *name = use->use.module.text;
+    if (!*name) // reported by the parser
+        return NULL;
     const char *base = from->file && from->file->source ? from->file->source->name : "";
     const char *slash = strrchr(base, '/');
     const char *path = *name == '/' || !slash
