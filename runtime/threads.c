@@ -6,6 +6,7 @@
 #include "runtime/threads.h"
 
 #include <stdbool.h>
+#include <stdlib.h>
 
 #ifdef __x86_64__
 #include <immintrin.h>
@@ -65,12 +66,18 @@ static void join_team(void *argument) {
     }
 }
 
+// A team that has every core keeps each thread on its own. A smaller one is left to the system: bound,
+// two runs at once would share their cores while others idle. OMP_PROC_BIND, where it is set, rules.
+static bool binds(const cpu_set_t *cores, int64_t threads) {
+    return threads > 1 && threads == CPU_COUNT(cores) && !getenv("OMP_PROC_BIND");
+}
+
 void kdrt_team_enter(TeamGuard *guard, int64_t threads) {
     guard->float_mode = float_mode();
     bool known = sched_getaffinity(0, sizeof guard->cores, &guard->cores) == 0;
     if (!known)
         CPU_ZERO(&guard->cores);
-    TeamSetup setup = {&guard->cores, known && threads <= CPU_COUNT(&guard->cores)};
+    TeamSetup setup = {&guard->cores, known && binds(&guard->cores, threads)};
     GOMP_parallel(join_team, &setup, (unsigned int)threads, 0);
 }
 
