@@ -3,7 +3,7 @@
 #
 #     KDC=build/release/kdc tests/end_to_end/hacking_page.sh [--rewrite]
 #
-# They read /usr/share/datasets/fashion-mnist (Debian's dataset-fashion-mnist); without it the case is skipped.
+# Where a line of the library stands may differ: it moves often. They read /usr/share/datasets/fashion-mnist (Debian's dataset-fashion-mnist); without it the case is skipped.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
 KDC=$(realpath "${KDC:-$root/build/release/kdc}")
@@ -37,7 +37,10 @@ done <"$page" >"$work/page"
 if [[ ${1-} = --rewrite ]]; then
     cp "$work/page" "$page"
 fi
-if diff "$page" "$work/page"; then
+unplaced() {
+    sed -E 's|(std/[a-z]+[.]kd):[0-9]+:[0-9]+|\1|' "$1"
+}
+if diff <(unplaced "$page") <(unplaced "$work/page"); then
     echo "cases: 1 passed, 0 failed, 0 skipped"
 else
     echo "docs/hacking.md is not what kdc prints (--rewrite writes it)"
