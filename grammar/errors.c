@@ -20,7 +20,9 @@ Diag *kd_error(KdParse *parse, Span span, const char *format, ...) {
     const char *text = arena_vprintf(parse->diags->arena, format, args);
     va_end(args);
     parse->error_count++;
-    return diag_error(parse->diags, span, "%s", text);
+    Diag *diag = diag_error(parse->diags, span, "%s", text);
+    diag_misread(diag);
+    return diag;
 }
 
 void kd_quiet_line(KdParse *parse, uint32_t offset) {

@@ -31,6 +31,7 @@ struct Diag {
     DiagLevel level;
     Span span;
     size_t order; // of creation
+    bool misread; // diag_misread()
     const char *message;
     Vec(Span) marks;
     Vec(DiagLine) lines;
@@ -93,6 +94,10 @@ Diag *diag_warning(DiagSink *sink, Span span, const char *format, ...) {
 
 void diag_mark(Diag *diag, Span span) {
     vec_push(diag->arena, &diag->marks, span);
+}
+
+void diag_misread(Diag *diag) {
+    diag->misread = true;
 }
 
 void diag_note(Diag *diag, Span span, const char *format, ...) {
@@ -342,6 +347,27 @@ static bool same_diag(const Diag *x, const Diag *y) {
            strcmp(x->message, y->message) == 0;
 }
 
+static bool same_line(const DiagSink *sink, const Diag *x, const Diag *y) {
+    if (x->span.source != y->span.source)
+        return false;
+    const Source *source = source_of(sink->sources, x->span);
+    return source_line_index(source, x->span.begin) == source_line_index(source, y->span.begin);
+}
+
+/// Whether the line that diagnostic `at` of the sorted ones is about could not be read.
+static bool is_consequence(const DiagSink *sink, size_t at) {
+    Diag *const *diags = sink->diags.at;
+    if (diags[at]->misread || span_is_none(diags[at]->span))
+        return false;
+    for (size_t i = at; i-- > 0 && same_line(sink, diags[i], diags[at]);)
+        if (diags[i]->misread)
+            return true;
+    for (size_t i = at + 1; i < sink->diags.count && same_line(sink, diags[i], diags[at]); i++)
+        if (diags[i]->misread)
+            return true;
+    return false;
+}
+
 void diag_print_all(DiagSink *sink, FILE *out) {
     if (sink->diags.count)
         qsort(sink->diags.at, sink->diags.count, sizeof *sink->diags.at, compare_diags);
@@ -350,7 +376,7 @@ void diag_print_all(DiagSink *sink, FILE *out) {
     for (size_t i = 0; i < sink->diags.count; i++) {
         const Diag *diag = sink->diags.at[i];
         stored_error_count += diag->level == DIAG_ERROR;
-        if (i > 0 && same_diag(diag, sink->diags.at[i - 1]))
+        if ((i > 0 && same_diag(diag, sink->diags.at[i - 1])) || is_consequence(sink, i))
             continue;
         distinct_error_count += diag->level == DIAG_ERROR;
         if (distinct_error_count <= error_limit(sink))

@@ -38,6 +38,8 @@ Diag *diag_error(DiagSink *sink, Span span, const char *format, ...)
 Diag *diag_warning(DiagSink *sink, Span span, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void diag_mark(Diag *diag, Span span);
+/// The line could not be read: what other diagnostics say of it is a consequence and not printed.
+void diag_misread(Diag *diag);
 void diag_note(Diag *diag, Span span, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void diag_help(Diag *diag, const char *format, ...) __attribute__((format(printf, 2, 3)));
