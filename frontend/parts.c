@@ -101,6 +101,12 @@ static void split_one(Elab *e, const AstStmt *stmt, Value model, const Names *na
 }
 
 void model_split(Elab *e, const AstStmt *stmt) {
+    if (!stmt->split.model && !(e->app && e->app->self->net)) {
+        Diag *d =
+            report_error(e, stmt->word_span, "outside a `net` a `split` says which model it cuts");
+        diag_help(d, "split MODEL at …");
+        return;
+    }
     Names names = {0};
     Span *spans = NULL;
     for (size_t i = 0; i < stmt->split.count; i++) {
