@@ -352,7 +352,9 @@ void elaborate_data(Elab *e, const AstStmt *stmt) {
             apply_setting(e, spec, stmt->data.body->stmts[i]);
     if (good) {
         check_normalize(e, stmt, spec);
-        if (spec->holdout >= spec->count)
+        if (spec->count < 1)
+            fail(e, name->span, "`%s` has no training examples", spec->name);
+        else if (spec->holdout >= spec->count)
             fail(e, name->span, "`holdout` takes %" PRId64 " of %" PRId64 " examples",
                  spec->holdout, spec->count);
         spec->count -= spec->holdout;

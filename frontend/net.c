@@ -337,7 +337,8 @@ Value tensor_section(Elab *e, Value tensor, Value index, Span span) {
         Diag *d = report_error(e, span, "brackets index lists and sections, and %s has no sections",
                                label ? arena_printf(e->arena, "`%s`", label) : "this tensor");
         if (label)
-            diag_help(d, "split %s at … cuts a model; slice() and take() go into a tensor", label);
+            diag_help(d, "`split %s at …` cuts a model; slice() and take() go into a tensor",
+                      label);
         else
             diag_help(d, "slice(x, axis = 0, range = 0..1) and take(x, indices) go into a tensor");
         return value_poison();
@@ -505,12 +506,14 @@ Value builtin_storage(Elab *e, StorageKind kind, Value shape, Value init, Span s
         return fail(e, span, "a shape of %u axes; the most are %d", dims.count, MAX_RANK);
     Type type = {.dtype = e->module->real, .rank = (uint8_t)dims.count};
     double count = 1;
+    bool good = true;
     for (uint32_t i = 0; i < dims.count; i++) {
         type.dim[i] = dims.at[i];
         count *= (double)dims.at[i];
-        if (dims.at[i] < 1 || count > 1e12)
-            return fail(e, span, "no %s has the shape %s", what, type_text(e->arena, &type));
+        good = good && dims.at[i] >= 1 && count <= 1e12;
     }
+    if (!good)
+        return fail(e, span, "no %s has the shape %s", what, type_text(e->arena, &type));
     Application *app = e->app;
     if (e->ctx->is_eval && !app->self->net && !app->self->is_slot)
         return not_built(e, span, "a state of an `eval`");

@@ -9,6 +9,7 @@
 // Train-only modules, those applied in a step or declared in a block, are initialised by the init
 // graph like all others: a run that is resumed has them from the checkpoint.
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -258,6 +259,8 @@ static int32_t settings_graph(Elab *e, const PhaseWork *work) {
     Node *node = v.kind == VALUE_POISON ? NULL : lift(e, v, NULL, expr->span, "`epochs`: ");
     if (v.kind == VALUE_NUMBER && v.number < 0)
         fail(e, expr->span, "`epochs` is at least 0");
+    else if (v.kind == VALUE_NUMBER && v.number != floor(v.number))
+        fail(e, expr->span, "`epochs` is a whole number, and this is %s", value_text(e, v));
     if (node && node->type.rank) {
         fail(e, expr->span, "`epochs` is a number, and this is %s", value_text(e, v));
         node = NULL;
