@@ -116,20 +116,26 @@ static const PhaseSpec *phase_of(const KdrtSession *session) {
     return &session->manifest.phase[session->at.phase];
 }
 
-static void read_settings(KdrtSession *session) {
+/// The largest number of epochs; far beyond what anybody waits for, and exact in every real type.
+enum { MOST_EPOCHS = 1 << 24 };
+
+static bool read_settings(KdrtSession *session, KdrtError *error) {
     const PhaseSpec *phase = phase_of(session);
-    session->epochs = 1;
+    double epochs = 1;
     if (phase->settings >= 0) {
         const GraphSpec *graph = &session->manifest.graph[phase->settings];
         run_graph(session, phase->settings, 0, NULL, NULL);
         for (int64_t i = 0; i < graph->output_count; i++)
             if (!strcmp(graph->output[i].name, "epochs"))
-                session->epochs = (int64_t)rint(output_value(session, phase->settings, i));
+                epochs = rint(output_value(session, phase->settings, i));
     }
     if (session->options.epochs >= 0)
-        session->epochs = session->options.epochs;
-    if (session->epochs < 0)
-        session->epochs = 0;
+        epochs = (double)session->options.epochs;
+    if (!(epochs >= 0 && epochs <= MOST_EPOCHS)) // or not a number
+        return kdrt_fail(error, STATUS_PROGRAM, "`%s`: `epochs` is %g; it takes 0 to %d",
+                         phase->name, epochs, MOST_EPOCHS);
+    session->epochs = (int64_t)epochs;
+    return true;
 }
 
 static void clear_sums(KdrtSession *session) {
@@ -139,10 +145,11 @@ static void clear_sums(KdrtSession *session) {
 }
 
 /// Begins the phase, or goes on with it after a resume: the prologue runs in each process.
-static void ready_phase(KdrtSession *session) {
+static bool ready_phase(KdrtSession *session, KdrtError *error) {
     const PhaseSpec *phase = phase_of(session);
     set_scalars(session);
-    read_settings(session);
+    if (!read_settings(session, error))
+        return false;
     set_scalars(session);
     if (!session->at.begun) {
         run_graph(session, phase->begin, init_iteration + 1 + (uint64_t)session->at.phase, NULL,
@@ -155,6 +162,7 @@ static void ready_phase(KdrtSession *session) {
     session->phase_ready = true;
     session->pass_running = false;
     kdrt_progress_phase(session);
+    return true;
 }
 
 // ---- a batch ------------------------------------------------------------------------------------
@@ -353,8 +361,8 @@ static bool advance(KdrtSession *session, bool *finished, KdrtError *error) {
     *finished = session->at.phase >= session->manifest.phase_count;
     if (*finished)
         return true;
-    if (!session->phase_ready)
-        ready_phase(session);
+    if (!session->phase_ready && !ready_phase(session, error))
+        return false;
     if (session->at.epoch >= session->epochs)
         return end_phase(session, error);
     if (session->at.batch >= batches_of(session, phase_of(session)))
