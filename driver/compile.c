@@ -140,6 +140,11 @@ bool compile_run_passes(Compilation *c) {
 }
 
 bool compile_to_loops(Compilation *c) {
+    if (c->options->passes) { // lowering relies on passes that may not be among them
+        fprintf(stderr,
+                "kdc: `--passes` goes with --emit=ir; `--without` leaves single passes out\n");
+        return false;
+    }
     if (!compile_read(c) || !compile_elaborate(c) || !compile_run_passes(c))
         return false;
     c->loops = codegen_lower(&c->arena, c->module, &c->codegen);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "codegen/codegen.h"
 #include "support/diag.h"
 
 typedef struct EmitRow {
@@ -53,7 +54,9 @@ static const char *set_dtype(Options *options, Arena *arena, const char *value) 
 static const char *set_target_cpu(Options *options, Arena *arena, const char *value) {
     (void)arena;
     options->target_cpu = value;
-    return *value ? NULL : "a name of a processor";
+    return codegen_target_known(value) ? NULL
+                                       : "native, x86-64 to x86-64-v4, or a processor as LLVM "
+                                         "calls it (haswell, znver4, ...)";
 }
 
 static const char *set_static(Options *options, Arena *arena, const char *value) {
