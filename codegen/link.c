@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,8 +64,10 @@ static bool write_file(Linker *linker, const char *path, const ObjectBytes *obje
 
 static bool write_objects(Linker *linker, const Objects *objects, const char *output) {
     char *folder = arena_printf(linker->arena, "%s.objects-XXXXXX", output);
-    if (!mkdtemp(folder)) {
-        linker->message = arena_printf(linker->arena, "%s: %s", output, strerror(errno));
+    struct stat there;
+    bool is_folder = stat(output, &there) == 0 && S_ISDIR(there.st_mode);
+    if (is_folder || !mkdtemp(folder)) {
+        linker->message = arena_strdup(linker->arena, strerror(is_folder ? EISDIR : errno));
         return false;
     }
     linker->folder = folder;

@@ -41,10 +41,15 @@ expect 1 'kdc: `--emit` takes ast, *, not ``' --emit=
 expect 1 'kdc: `-D` takes name=value, not `width`' -D width
 expect 1 'kdc: `-D` takes name=value, not `=3`' -D=3
 expect 1 'kdc: `--dtype` takes f32 or f64, not `i32`' --dtype i32
+expect 1 'kdc: `--target-cpu` takes native, x86-64 to x86-64-v4, or a processor as LLVM calls it *, not `pentagon`' --target-cpu=pentagon
+expect 1 'kdc: `-o` takes a file name, not ``' a.kd -o ''
+expect 1 'kdc: `--print-after` takes a pass, or all, not ``' --print-after=
 expect 1 'kdc: one program at a time; there are 2 (see kdc --help)' a.kd b.kd
 expect 1 'kdc: one program at a time; there are 0 (see kdc --help)' -O2
 expect 1 'kdc: check needs a file' check
 expect 1 'kdc: fmt needs a file' fmt
+expect 1 'kdc: fmt needs one file' fmt a.kd b.kd -o c.kd
+expect 1 'kdc: one program at a time; flags of the run follow after `--`' run a.kd b.kd
 
 expect 2 'kdc: none.kd: No such file or directory' none.kd
 expect 2 'kdc: none.kd: No such file or directory' check none.kd
@@ -63,5 +68,21 @@ expect 2 'kdc: nowhere/out: No such file or directory' same.kd --emit=ast -o now
 text=$("$KDC" same.kd --emit=ast 2>&1 >/dev/full)
 [[ $? -eq 2 && $text == 'kdc: standard output: No space left on device' ]] && ((passed++)) || ((failed++))
 expect 2 'kdc: /dev/full: No space left on device' same.kd --emit=ast -o /dev/full
+expect 2 'kdc: .: Is a directory' same.kd -o .
+expect 2 'kdc: nowhere/out: No such file or directory' same.kd -o nowhere/out
+expect 2 'kdc: nowhere/out: No such file or directory' same.kd --emit=obj -o nowhere/out
+
+# What has not all forms.
+printf 'module "m" f32\ngraph "g" free {\n  %%0 = const 1 : f32[]\n  %%1 = output "y" %%0 : f32[]\n}\n' >graph.ir
+"$KDC" graph.ir --emit=loops -o kernel.loops
+sed -n '/^kernel/,/^}/p' kernel.loops >one.loops
+expect 1 'kdc: graph.ir has no tree: it is IR' graph.ir --emit=tree
+expect 1 'kdc: graph.ir has no manifest: it is not a program' graph.ir --emit=manifest
+expect 1 'kdc: graph.ir is IR, not a program: say which form to --emit' graph.ir
+expect 1 'kdc: graph.ir is IR, not a program' run graph.ir
+expect 1 'kdc: graph.ir is IR, not a program' fmt graph.ir
+expect 1 'kdc: one.loops is loop IR: --emit=loops is all that it can become' one.loops --emit=llvm
+expect 1 'kdc: `--without` names no pass: `fusion` (see kdc help passes)' same.kd --without=fusion
+expect 1 'kdc: `--passes` goes with --emit=ir; *' same.kd --passes=fuse -o out
 echo "cases: $passed passed, $failed failed, 0 skipped"
 [[ $failed -eq 0 ]]
