@@ -329,6 +329,17 @@ static void write_deploy(Json *json, const DeploySpec *deploy) {
     json_close(json, '}');
 }
 
+static void write_load(Json *json, const LoadSpec *load) {
+    json_open(json, NULL, '{');
+    json_text(json, "model", load->model);
+    json_text(json, "path", load->path);
+    json_open(json, "storages", '[');
+    for (size_t i = 0; i < load->storages.count; i++)
+        json_int(json, NULL, load->storages.at[i]);
+    json_close(json, ']');
+    json_close(json, '}');
+}
+
 char *codegen_manifest(Arena *arena, const Program *program, const LoopProgram *loops) {
     Json json = {.text = {.arena = arena}, .first = true};
     const Module *module = program->module;
@@ -346,6 +357,10 @@ char *codegen_manifest(Arena *arena, const Program *program, const LoopProgram *
     json_close(&json, ']');
     write_graphs(&json, module, loops);
     json_int(&json, "init", program->init);
+    json_open(&json, "loads", '[');
+    for (size_t i = 0; i < program->loads.count; i++)
+        write_load(&json, &program->loads.at[i]);
+    json_close(&json, ']');
     json_open(&json, "phases", '[');
     for (size_t i = 0; i < program->phases.count; i++)
         write_phase(&json, program->phases.at[i]);

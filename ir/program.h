@@ -89,11 +89,21 @@ typedef struct DeploySpec {
     int32_t graph;          // GRAPH_DEPLOY or -1
 } DeploySpec;
 
+/// `model m = net(…) from "file"`: a safetensors file, read when the parameters and states of the
+/// model have got their first values.
+typedef struct LoadSpec {
+    const char *model;      // "teacher"; in the file, names go without "teacher."
+    const char *path;       // absolute
+    Vec(uint32_t) storages; // what the file must hold, no more and no less
+    Span span;              // of the path
+} LoadSpec;
+
 typedef struct Program {
     Module *module;
     const char *name; // file name without .kd
     Vec(OptionSpec) options;
     Vec(DataSpec *) data;
+    Vec(LoadSpec) loads;     // of models that something applies
     Vec(PhaseSpec *) phases; // in order of running
     Vec(DeploySpec *) deploys;
     int32_t init; // graph

@@ -8,9 +8,9 @@
 ///
 /// The folder, from the bottom up: base.h (errors, memory, files; alloc.c, io.c), program.h (the
 /// manifest as structs), data.h (sources.def: files to columns; transforms.def: pixels to pixels;
-/// dataset.c, loader.c: both to batches), run.h (a run: options.c, series.c, session.c, loop.c, and
-/// what it leaves: checkpoint.c, metrics.c, progress.c, safetensors.c), random.c and threads.c for
-/// generated code. No mutable state is global but the signal that came, so runs may follow each
+/// dataset.c, loader.c: both to batches), run.h (a run: options.c, series.c, session.c, load.c,
+/// loop.c, and what it leaves: checkpoint.c, metrics.c, progress.c, safetensors.c), random.c and
+/// threads.c for generated code. No mutable state is global but the signal that came, so runs may follow each
 /// other in one process.
 ///
 /// A graph function runs one graph once: it opens one parallel region itself (GOMP_parallel, with

@@ -62,6 +62,26 @@ static bool flag_data(Parse *p, const char *name, const char *value) {
     return true;
 }
 
+static bool flag_load(Parse *p, const char *name, const char *value) {
+    (void)name;
+    const char *equals = strchr(value, '=');
+    for (int64_t i = 0; equals && i < p->manifest->load_count; i++) {
+        const char *model = p->manifest->load[i].model;
+        if (strlen(model) == (size_t)(equals - value) && !strncmp(model, value, strlen(model))) {
+            p->options->load[p->options->load_count++] = (LoadPath){model, equals + 1};
+            return true;
+        }
+    }
+    Text text = {.env = p->arena->env};
+    for (int64_t i = 0; i < p->manifest->load_count; i++)
+        kdrt_text_add(&text, "%s%s", i ? ", " : "", p->manifest->load[i].model);
+    kdrt_fail(p->error, STATUS_PROGRAM,
+              "--load takes MODEL=FILE, not `%s`; the models with weights from a file: %s", value,
+              text.at ? text.at : "none");
+    kdrt_text_release(&text);
+    return false;
+}
+
 static bool flag_out(Parse *p, const char *name, const char *value) {
     (void)name;
     p->options->out = value;
@@ -128,6 +148,7 @@ typedef struct Flag {
 
 static const Flag flags[] = {
     {"data", "DIR", flag_data, "where the data is (NAME=DIR: of that data set)"},
+    {"load", "MODEL=FILE", flag_load, "other weights for a model that is read `from` a file"},
     {"out", "DIR", flag_out, "where checkpoints, metrics and weights go"},
     {"epochs", "N", flag_epochs, "epochs of every phase"},
     {"only", "PHASE", flag_only, "run this phase alone"},
@@ -222,7 +243,8 @@ bool kdrt_options_read(const Manifest *manifest, Arena *arena, int argc, char **
     options->value = kdrt_arena_array(arena, count, sizeof *options->value);
     options->given = kdrt_arena_array(arena, count, sizeof *options->given);
     options->data = kdrt_arena_array(arena, (size_t)argc, sizeof *options->data);
-    if (!options->value || !options->given || !options->data)
+    options->load = kdrt_arena_array(arena, (size_t)argc, sizeof *options->load);
+    if (!options->value || !options->given || !options->data || !options->load)
         return kdrt_fail_memory(error, count * sizeof *options->value);
     for (size_t i = 0; i < count; i++)
         options->value[i] = manifest->option[i].value;
@@ -275,7 +297,8 @@ void kdrt_options_help(const Manifest *manifest, const char *program, Text *text
     }
     kdrt_text_add(text, "\noptions of every program:\n");
     for (int i = 0; i < FLAG_COUNT; i++) {
-        if (find_option(manifest, flags[i].name, strlen(flags[i].name)) >= 0)
+        bool is_hidden = find_option(manifest, flags[i].name, strlen(flags[i].name)) >= 0;
+        if (is_hidden || (flags[i].set == flag_load && !manifest->load_count))
             continue;
         help_line(text, flags[i].name, flags[i].value, flags[i].text);
         if (!strcmp(flags[i].name, "out"))

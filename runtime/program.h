@@ -142,19 +142,26 @@ typedef struct DeploySpec {
     int64_t graph;
 } DeploySpec;
 
+typedef struct LoadSpec {
+    const char *model, *path;
+    int64_t storage_count;
+    int64_t *storage;
+} LoadSpec;
+
 typedef struct Manifest {
     const char *name;
     const char *program_hash;
     Dtype real;
     int64_t storage_bytes, phase_bytes, step_bytes, thread_bytes;
-    int64_t storage_count, scalar_count, option_count, data_count, graph_count, phase_count,
-        deploy_count;
+    int64_t storage_count, scalar_count, option_count, data_count, graph_count, load_count,
+        phase_count, deploy_count;
     Storage *storage;
     const char **scalar;
     OptionSpec *option;
     DataSpec *data;
     GraphSpec *graph;
     int64_t init;
+    LoadSpec *load;
     PhaseSpec *phase;
     DeploySpec *deploy;
 } Manifest;

@@ -13,6 +13,11 @@ typedef struct DataPath {
     const char *path;
 } DataPath;
 
+typedef struct LoadPath {
+    const char *model;
+    const char *path;
+} LoadPath;
+
 typedef struct Options {
     double *value; // of each option of the program
     bool *given;   // on the command line
@@ -22,6 +27,8 @@ typedef struct Options {
     const char *out; // NULL: not given
     DataPath *data;
     int64_t data_count;
+    LoadPath *load;
+    int64_t load_count;
     const char *only;
     int64_t epochs; // -1: as the program says
     int64_t save_every;
@@ -185,5 +192,10 @@ bool kdrt_safetensors_write(Env *env, const char *path, SafeTensor *tensor, int6
 /// arena. Pure.
 bool kdrt_safetensors_read(Bytes bytes, Arena *arena, SafeTensor **tensor, int64_t *count,
                            KdrtError *error);
+
+/// Fills each model that the program takes from a file. Names and shapes must be those of the
+/// model, all of them; floats of another width are converted, `num_batches_tracked` is passed over.
+/// One error tells all that is wrong with a file; nothing of that file is read then.
+bool kdrt_load_weights(KdrtSession *session, KdrtError *error);
 
 #endif

@@ -168,6 +168,8 @@ static void options_are_checked(void **state) {
         {"--resume=1", "train: --resume takes no value\n"},
         {"--threads 0", "train: --threads takes a whole number from 1 on, not `0`\n"},
         {"--only tech", "train: no phase is called `tech`; there are teach, polish\n"},
+        {"--load net=x", "train: --load takes MODEL=FILE, not `net=x`; the models with weights from "
+                         "a file: none\n"},
         {"lr=3", "train: `lr=3` is no option; --help lists them\n"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
