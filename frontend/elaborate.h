@@ -459,6 +459,9 @@ Value section_call(Elab *e, const Part *part, Args args, const Call *call);
 bool part_storages(Elab *e, Value target, Span span, StorageInfos *out);
 void part_mark(Elab *e, Value target, void (*mark)(Elab *, Instance *));
 Value model_declare(Elab *e, const AstStmt *stmt, Value value, const char *prefix);
+/// Once all is elaborated: what the `from` of each model fills. Those of models that nothing
+/// applies go.
+void models_finish(Elab *e);
 void model_split(Elab *e, const AstStmt *stmt);
 void model_update(Elab *e, const AstStmt *stmt, Value target);
 

@@ -2,6 +2,7 @@
 // `optimize`, `freeze` and `over` name.
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "frontend/elaborate.h"
 
@@ -53,11 +54,66 @@ static Value declare_all(Elab *e, const AstStmt *stmt, Value value, const char *
     return value_list(e, at, list_count(value));
 }
 
+// ---- `from "weights.safetensors"` ----
+
+/// Paths are seen from the file that says them; the binary may be started elsewhere.
+static const char *absolute_path(Elab *e, const char *path) {
+    const KdModule *module = module_of(e->scope);
+    const char *file = module->file && module->file->source ? module->file->source->name : "";
+    const char *slash = strrchr(file, '/');
+    if (*path != '/' && slash)
+        path = arena_printf(e->arena, "%.*s%s", (int)(slash + 1 - file), file, path);
+    char here[4096];
+    if (*path != '/' && getcwd(here, sizeof here))
+        path = arena_printf(e->arena, "%s/%s", here, path);
+    return path;
+}
+
+static void declare_origin(Elab *e, const AstStmt *stmt, Value model) {
+    Span span = stmt->model.origin->span;
+    Value v = eval_expr(e, stmt->model.origin);
+    if (v.kind == VALUE_POISON)
+        return;
+    if (v.kind == VALUE_MODEL || v.kind == VALUE_PART || v.kind == VALUE_LIST) {
+        not_built(e, span, arena_printf(e->arena, "`from` %s", value_kind_text(v)));
+    } else if (v.kind != VALUE_STRING || !*v.string) {
+        fail(e, span, "`from` takes the name of a safetensors file, and this is %s",
+             value_text(e, v));
+    } else if (value_is_list(model)) {
+        not_built(e, span, "`from` of a list of models");
+    } else if (e->app && e->app->self->net) {
+        not_built(e, span, "`from` in a net");
+    } else if (model.kind == VALUE_MODEL) {
+        LoadSpec load = {model.model->path, absolute_path(e, v.string), .span = span};
+        vec_push(e->arena, &e->program->loads, load);
+    }
+}
+
 Value model_declare(Elab *e, const AstStmt *stmt, Value value, const char *prefix) {
     (void)prefix;
+    Value model = declare_all(e, stmt, value, stmt->model.name.text);
     if (stmt->model.origin)
-        not_built(e, stmt->model.origin->span, "`from`");
-    return declare_all(e, stmt, value, stmt->model.name.text);
+        declare_origin(e, stmt, model);
+    return model;
+}
+
+void models_finish(Elab *e) {
+    size_t kept = 0;
+    for (size_t i = 0; i < e->program->loads.count; i++) {
+        LoadSpec load = e->program->loads.at[i];
+        size_t length = strlen(load.model);
+        for (uint32_t k = 0; k < e->module->storages.count; k++) {
+            const Storage *storage = e->module->storages.at[k];
+            bool kept_in_files =
+                storage->kind == STORAGE_PARAMETER || storage->kind == STORAGE_STATE;
+            if (kept_in_files && strncmp(storage->name, load.model, length) == 0 &&
+                storage->name[length] == '.')
+                vec_push(e->arena, &load.storages, k);
+        }
+        if (load.storages.count)
+            e->program->loads.at[kept++] = load;
+    }
+    e->program->loads.count = kept;
 }
 
 // ---- splitting ----

@@ -69,8 +69,9 @@ static const char *define_of(Elab *e, const char *name) {
     return value;
 }
 
-// The value of -D: an expression if it is one, else the text itself.
-static Value define_value(Elab *e, const char *name, const char *text) {
+// The value of -D: an expression if it is one, else the text itself. For a string, which may be a
+// path, that is only one in quotes.
+static Value define_value(Elab *e, const char *name, const char *text, bool wants_string) {
     const char *label = arena_printf(e->arena, "-D %s", name);
     const Source *source = source_add(e->sources, label, text, strlen(text));
     DiagSink quiet;
@@ -80,7 +81,8 @@ static Value define_value(Elab *e, const char *name, const char *text) {
         input.file->body.stmts[0]->kind != STMT_EXPR)
         return value_string(text);
     const AstExpr *expr = input.file->body.stmts[0]->value;
-    return expr->kind == EXPR_NAME ? value_string(text) : eval_expr(e, expr);
+    bool is_text = expr->kind == EXPR_NAME || (wants_string && expr->kind != EXPR_STRING);
+    return is_text ? value_string(text) : eval_expr(e, expr);
 }
 
 static bool holds_tensor(Value v) {
@@ -103,7 +105,7 @@ static void declare_param(Elab *e, const AstStmt *stmt) {
         v = fail(e, stmt->define.value->span, "a `param` is a constant, and this is %s",
                  value_text(e, v));
     if (text) {
-        Value given = define_value(e, name->text, text);
+        Value given = define_value(e, name->text, text, v.kind == VALUE_STRING);
         if (given.kind != v.kind && v.kind != VALUE_POISON && given.kind != VALUE_POISON &&
             v.kind != VALUE_NONE)
             given = fail(e, name->span, "-D %s=%s: `%s` is %s, and this is %s", name->text, text,
@@ -115,8 +117,8 @@ static void declare_param(Elab *e, const AstStmt *stmt) {
 }
 
 static void declare_option(Elab *e, const AstStmt *stmt) {
-    static const char *const flags[] = {"data", "out",     "resume", "seed",
-                                        "help", "threads", "only",   "quiet"};
+    static const char *const flags[] = {"data",    "out",  "resume", "seed", "help",
+                                        "threads", "only", "quiet",  "load"};
     const AstName *name = &stmt->define.name;
     Value v = eval_expr(e, stmt->define.value);
     if (declared(e, name))
@@ -397,6 +399,7 @@ Program *frontend_elaborate(const AstFile *file, const FrontendOptions *options,
     check_defines(e);
     if (diags->error_count)
         return NULL;
+    models_finish(e);
     const char *wrong = module_verify(e->module, arena);
     if (wrong)
         kdc_bug("the elaborator made a wrong module: %s", wrong);

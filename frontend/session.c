@@ -424,6 +424,13 @@ static SessionItem evaluate(FrontendSession *session, const AstStmt *stmt, const
     memset(&session->bind_types, 0, sizeof session->bind_types);
     bool is_literal = literal(session, e, v, &shown, &saved);
     context_finish(e, e->ctx);
+    models_finish(e);
+    if (e->program->loads.count) {
+        const LoadSpec *load = &e->program->loads.at[0];
+        fail(e, expr->span, "the weights of `%s` are read when its program runs, not at the prompt",
+             load->model);
+        return failed(session);
+    }
     if (!session->bind_types.count || !is_literal) {
         if (name && session->bind_types.count) {
             fail(e, expr->span, "a `let` here holds numbers, tensors and lists of them");
@@ -477,6 +484,7 @@ static SessionItem whole_program(FrontendSession *session) {
     Elab *e = world_new(session, true);
     if (has_errors(session))
         return failed(session);
+    models_finish(e);
     const char *wrong = module_verify(e->module, e->arena);
     if (wrong)
         kdc_bug("the elaborator made a wrong module: %s", wrong);

@@ -97,6 +97,30 @@ static void networks_have_their_size(void **state) {
     arena_release(&r.arena);
 }
 
+static void weights_come_from_files(void **state) {
+    (void)state;
+    Run r;
+    run(&r, "let file = \"weights.safetensors\"\n"
+            "model t = linear(channels = 3) from \"/tmp/{file}\"\n"
+            "model unused = linear(channels = 3) from \"none.safetensors\"\n"
+            "train b on d {\n batch 10\n epochs 1\n model s = linear(channels = 3) from file\n"
+            " optimize s with adam()\n"
+            " step (image) { minimize l2(s(flatten(image)), t(flatten(image))) }\n}\n");
+    const Program *p = r.program;
+    assert_int_equal(p->loads.count, 2);
+    assert_string_equal(p->loads.at[0].model, "t");
+    assert_string_equal(p->loads.at[0].path, "/tmp/weights.safetensors");
+    assert_string_equal(p->loads.at[1].model, "b.s");
+    assert_true(p->loads.at[1].path[0] == '/');
+    assert_int_equal(p->loads.at[1].storages.count, 2); // and not what adam() keeps of them
+    for (size_t i = 0; i < 2; i++) {
+        const Storage *s = p->module->storages.at[p->loads.at[1].storages.at[i]];
+        assert_int_equal(s->kind, STORAGE_PARAMETER);
+        assert_memory_equal(s->name, "b.s.", 4);
+    }
+    arena_release(&r.arena);
+}
+
 static void stage_by_stage_trains_one_section_a_phase(void **state) {
     (void)state;
     Run r;
@@ -324,6 +348,7 @@ static void redefinitions_leave_memory_flat(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(networks_have_their_size),
+        cmocka_unit_test(weights_come_from_files),
         cmocka_unit_test(stage_by_stage_trains_one_section_a_phase),
         cmocka_unit_test(batch_stats_leave_the_running_ones),
         cmocka_unit_test(last_batch_is_a_second_shape),
