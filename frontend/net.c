@@ -459,7 +459,9 @@ StorageInfo *storage_make(Elab *e, Instance *owner, StorageKind kind, const char
     vec_push(e->arena, &e->infos, info);
     map_set(&owner->storages, name, info);
     map_set(&e->storage_names, path, info);
-    initialise(e, info, kind == STORAGE_SLOT ? e->begin : e->init, span);
+    // What a phase makes for itself shares its bytes with what other phases make: it begins with it.
+    bool of_phase = e->phase && e->phase->index == owner->phase;
+    initialise(e, info, kind == STORAGE_SLOT || of_phase ? e->begin : e->init, span);
     return info;
 }
 
