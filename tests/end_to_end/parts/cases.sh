@@ -1,0 +1,61 @@
+# Sourced by the scripts of this folder: a folder of their own to work in, and a count of cases.
+# They run with $KDC, the executable, and $KDC_BUILD, the build tree.
+set -u
+parts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 2
+passed=0 failed=0 skipped=0
+
+# check NAME COMMAND ...: a case, which passes if the command does; what it printed is shown if not.
+check() {
+    local name=$1 text
+    shift
+    if text=$("$@" 2>&1); then
+        ((passed++))
+    else
+        ((failed++))
+        printf 'FAILED: %s\n  %s\n%s\n' "$name" "$*" "$(tail -n 40 <<<"$text")"
+    fi
+}
+
+# ends STATUS PATTERN COMMAND ...: its exit status; a pattern of the shell for all that it prints.
+ends() {
+    local status=$1 pattern=$2 text found
+    shift 2
+    text=$("$@" 2>&1 </dev/null)
+    found=$?
+    printf 'exit status %s, expected %s\nprinted:  %s\nexpected: %s\n' "$found" "$status" "$text" "$pattern"
+    # shellcheck disable=SC2053
+    [[ $found -eq $status && $text == $pattern ]]
+}
+
+# has PATTERN FILE: the whole file is like the pattern of the shell.
+has() {
+    local text
+    text=$(<"$2")
+    printf '%s\n' "$text"
+    # shellcheck disable=SC2053
+    [[ $text == $1 ]]
+}
+
+# The newest checkpoint of a run.
+newest() {
+    local all=("$1"/checkpoints/*.kdck)
+    echo "${all[-1]}"
+}
+
+# same_run A B: what two runs left behind is the same to the bit; the numbers of the checkpoints may differ.
+same_run() {
+    cmp "$(newest "$1")" "$(newest "$2")" && cmp "$1/metrics.csv" "$2/metrics.csv" &&
+        for weights in "$1"/*.safetensors; do
+            cmp "$weights" "$2/${weights##*/}" || return
+        done &&
+        [[ -z $(find "$2" -name '*.tmp') ]]
+}
+
+finish() {
+    echo "cases: $passed passed, $failed failed, $skipped skipped"
+    [[ $failed -eq 0 ]]
+    exit
+}
