@@ -1,5 +1,6 @@
 // tests/golden/losses.c -- the library's losses against numbers of an independent implementation:
-// text to IR to the interpreter in f64, to 1e-9 * max(1, |value|), the digits that are known.
+// text to IR to the interpreter in f64, and to compiled code, to 1e-9 * max(1, |value|), the digits
+// that are known.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +11,8 @@
 
 #include "frontend/frontend.h"
 #include "grammar/grammar.h"
+#include "passes/passes.h"
+#include "tests/differ/machine.inc"
 
 enum { N = 4, K = 5, B = 3, C = 4, H = 2, W = 3 };
 
@@ -17,8 +20,16 @@ typedef struct Fixture {
     Arena arena;
     SourceSet sources;
     DiagSink diags;
-    Program *program;
+    Program *program;  // interpreted
+    Program *compiled; // the same after the passes
+    Machine machine;
 } Fixture;
+
+static Program *elaborate(Fixture *f, const Source *source) {
+    AstFile *file = kd_parse(&f->arena, &f->sources, source, &f->diags);
+    FrontendOptions options = {.real = DT_F64};
+    return frontend_elaborate(file, &options, &f->arena, &f->sources, &f->diags);
+}
 
 static int set_up(void **state) {
     static Fixture f;
@@ -30,16 +41,23 @@ static int set_up(void **state) {
         source_read(&f.sources, KDC_TESTS_DIR "/golden/losses.kd", AST_SOURCE_MAX, &reason);
     if (!source)
         return -1;
-    AstFile *file = kd_parse(&f.arena, &f.sources, source, &f.diags);
-    FrontendOptions options = {.real = DT_F64};
-    f.program = frontend_elaborate(file, &options, &f.arena, &f.sources, &f.diags);
+    f.program = elaborate(&f, source);
+    f.compiled = elaborate(&f, source);
     diag_print_all(&f.diags, stderr);
     *state = &f;
-    return f.program ? 0 : -1;
+    if (!f.program || !f.compiled)
+        return -1;
+    Arena scratch = {0};
+    PassContext ctx = {.scratch = &scratch, .options = {.level = 2}, .program = f.compiled};
+    passes_run(f.compiled->module, &ctx);
+    arena_release(&scratch);
+    machine_init(&f.machine, f.compiled->module, 2, 0);
+    return 0;
 }
 
 static int tear_down(void **state) {
     Fixture *f = *state;
+    machine_release(&f->machine);
     arena_release(&f->arena);
     return 0;
 }
@@ -56,14 +74,38 @@ typedef struct Golden {
     double value;
 } Golden;
 
-static void compare(EvalState *state, const Golden *golden, size_t count) {
+static void close_to(const Golden *golden, const char *how, double value) {
+    // The numbers are printed to ten decimals: half a unit of the last joins the tolerance.
+    double allowed = 1e-9 * fmax(1, fabs(golden->value));
+    if (!(fabs(value - golden->value) <= allowed))
+        fail_msg("%s, %s, is %.12f, not %.10f", golden->name, how, value, golden->value);
+}
+
+/// An input of a graph with its values.
+typedef struct Field {
+    const char *name;
+    const double *value;
+} Field;
+
+/// Runs a graph by the interpreter and by compiled code.
+static void check(Fixture *f, const char *graph, const Field *field, size_t field_count,
+                  const Golden *golden, size_t count) {
+    EvalState *state = eval_new(&f->arena, f->program->module, EVAL_F64);
+    const Graph *compiled = graph_named(f->compiled->module, graph);
+    for (size_t i = 0; i < field_count; i++) {
+        eval_set_input(state, field[i].name, field[i].value);
+        machine_set_input(&f->machine, compiled, field[i].name, field[i].value);
+    }
+    eval_run(state, graph_named(f->program->module, graph));
+    machine_run(&f->machine, compiled);
     for (size_t i = 0; i < count; i++) {
         const double *value = eval_get_output(state, golden[i].name, NULL);
         assert_non_null(value);
-        // The numbers are printed to ten decimals: half a unit of the last joins the tolerance.
-        double allowed = 1e-9 * fmax(1, fabs(golden[i].value));
-        if (!(fabs(*value - golden[i].value) <= allowed))
-            fail_msg("%s is %.12f, not %.10f", golden[i].name, *value, golden[i].value);
+        close_to(&golden[i], "interpreted", *value);
+        double result;
+        Type type;
+        assert_true(machine_get_output(&f->machine, compiled, golden[i].name, &result, &type));
+        close_to(&golden[i], "compiled", result);
     }
 }
 
@@ -79,18 +121,14 @@ static void losses_on_logits(void **fixture) {
             t[n * K + k] = 1.5 * cos(n - 0.7 * k) + (k == hit[n] ? 2.0 : 0.0);
         }
     }
-    EvalState *state = eval_new(&f->arena, f->program->module, EVAL_F64);
-    eval_set_input(state, "z_s", s);
-    eval_set_input(state, "z_t", t);
-    eval_set_input(state, "label", label);
-    eval_run(state, graph_named(f->program->module, "on_logits.step0"));
+    const Field fields[] = {{"z_s", s}, {"z_t", t}, {"label", label}};
     const Golden golden[] = {
         {"ce_s", 1.4872695671},     {"ce_t", 0.9331650038},
         {"kd_1", 0.7369269907},     {"kd_4", 1.1823995087},
         {"soft_3", 1.6318784629},   {"gkd_1", 0.3127374567},
         {"smooth_0", 1.4872695671}, {"top5", 1.0},
     };
-    compare(state, golden, COUNT(golden));
+    check(f, "on_logits.step0", fields, COUNT(fields), golden, COUNT(golden));
 }
 
 static void losses_on_maps(void **fixture) {
@@ -104,16 +142,13 @@ static void losses_on_maps(void **fixture) {
                     s[i] = sin(1 + b + 2 * c + 3 * h + 5 * w);
                     t[i] = cos(2 * b - c + h * w + 0.5 * w);
                 }
-    EvalState *state = eval_new(&f->arena, f->program->module, EVAL_F64);
-    eval_set_input(state, "f_s", s);
-    eval_set_input(state, "f_t", t);
-    eval_run(state, graph_named(f->program->module, "on_maps.step0"));
+    const Field fields[] = {{"f_s", s}, {"f_t", t}};
     const Golden golden[] = {
         {"cd", 0.1680910309},        {"hint", 0.9966420972},
         {"distance", 1.4202437714},  {"relu_distance", 0.9745548984},
         {"attention", 0.0112349668},
     };
-    compare(state, golden, COUNT(golden));
+    check(f, "on_maps.step0", fields, COUNT(fields), golden, COUNT(golden));
 }
 
 static void losses_on_attention_heads(void **fixture) {
@@ -126,11 +161,9 @@ static void losses_on_attention_heads(void **fixture) {
                 s[at] = 2 * sin(0.3 + a + 2 * i - 3 * j);
                 t[at] = 2 * sin(1.1 + a + 2 * i - 3 * j);
             }
-    EvalState *state = eval_new(&f->arena, f->program->module, EVAL_F64);
-    eval_set_input(state, "s", s);
-    eval_set_input(state, "t", t);
-    eval_run(state, graph_named(f->program->module, "on_heads.step0"));
-    compare(state, (const Golden[]){{"mhgd", 0.7314702492}}, 1);
+    const Field fields[] = {{"s", s}, {"t", t}};
+    const Golden golden[] = {{"mhgd", 0.7314702492}};
+    check(f, "on_heads.step0", fields, COUNT(fields), golden, COUNT(golden));
 }
 
 int main(void) {
