@@ -1,0 +1,105 @@
+#!/bin/bash
+# cifar10 and cifar100 as data sets: tiny files made here, and, where CIFAR-100 is unpacked under KDC_SHARED, the
+# published accuracy of a pretrained network on its test set.
+set -u
+shared=$(realpath -m "${KDC_SHARED:-../../shared}")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 2
+passed=0 failed=0 skipped=0
+
+ok() {
+    if eval "$2"; then
+        ((passed++))
+    else
+        ((failed++))
+        echo "FAILED: $1: $2"
+    fi
+}
+
+# plane BYTE: 32 by 32 of one value, in octal.
+plane() { head -c 1024 /dev/zero | tr '\0' "\\$1"; }
+# Red is 0.2, green 0.4, blue 0.6; or all of it white.
+colours() { plane 063; plane 146; plane 231; }
+white() { plane 377; plane 377; plane 377; }
+
+mkdir ten hundred
+{ printf '\7'; colours; printf '\1'; white; } >ten/data_batch_1.bin
+{ printf '\4'; white; } >ten/data_batch_2.bin
+{ printf '\11'; colours; } >ten/test_batch.bin
+{ printf '\1\142'; colours; printf '\3\0'; white; } >hundred/train.bin # coarse 1 and 3, fine 98 and 0
+{ printf '\23\143'; colours; } >hundred/test.bin
+
+cat >see.kd <<'END'
+fn channel_means(x: [N, C, H, W]) = [mean(slice(x, axis = 1, range = c..c + 1)) for c in 0..C]
+data set = cifar10("ten")
+model m = linear(channels = set.classes)
+train see on set {
+    batch  4
+    epochs 1
+    optimize m with sgd(lr = 0.1)
+    step (image, label) {
+        let red, green, blue = channel_means(image)
+        minimize cross_entropy(m(mean(image, axes = [2, 3])), label)
+        report labels = mean(f32(label)), red, green, blue
+    }
+    eval (image, label) {
+        let red, green, blue = channel_means(image)
+        report labels = mean(f32(label)), red, green, blue
+    }
+}
+deploy m
+END
+sed -e 's/cifar10("ten")/cifar100("hundred") { normalize mean = [0.2, 0.4, 0.5], std = [1.0, 1.0, 0.5] }/' \
+    -e 's/(image, label)/(image, label, coarse)/' -e 's/report labels/report coarse = mean(f32(coarse)), labels/' see.kd >see100.kd
+
+# row OUT: the values of its last epoch, to four digits.
+row() {
+    # shellcheck disable=SC2046
+    printf '%.4f\n' $(tail -n 1 "$1/metrics.csv" | cut -d, -f4- | tr , ' ') | xargs
+}
+ok 'the training files one after the other' '"$KDC" run see.kd -- --out ten.run --quiet'
+ok 'labels, planes and parts' '[[ $(row ten.run) == "4.0000 0.7333 0.8000 0.8667 9.0000 0.2000 0.4000 0.6000" ]]'
+ok 'two labels' '"$KDC" run see100.kd -- --out hundred.run --quiet'
+ok 'the fine one is `label`; normalised by channel' \
+    '[[ $(row hundred.run) == "2.0000 49.0000 0.4000 0.3000 0.6000 19.0000 99.0000 0.0000 0.0000 0.2000" ]]'
+
+# ResNet-8 of github.com/karanchahal/distiller, whose blocks end without a ReLU, as its weights name the parts.
+# PyTorch counts 6411 right of 10000; one more or less may turn by rounding.
+weights=$shared/teachers/cifar100/resnet8_kc.safetensors test=$shared/data/cifar-100/test.bin
+if [[ -e $weights && -e $test ]]; then
+    mkdir real
+    head -c $((3074 * 200)) "$test" >real/train.bin
+    ln -s "$test" real/test.bin
+    cat >teacher.kd <<'END'
+param weights = ""
+data cifar = cifar100("real") { normalize mean = [0.507, 0.487, 0.441], std = [0.267, 0.256, 0.276] }
+net block(x, channels, stride) {
+    let y = x |> conv(channels, 3, stride) as conv1 |> batch_norm as bn1 |> relu
+              |> conv(channels, 3) as conv2 |> batch_norm as bn2
+    let shortcut = x |> conv(channels, 1, stride) as shortcut.0 |> batch_norm as shortcut.1
+    return y + shortcut
+}
+net resnet8(x) {
+    let y = x |> conv(64, 3) as conv1 |> batch_norm as bn1 |> relu
+              |> block(16, 1) as layer1.0 |> relu |> block(32, 2) as layer2.0 |> relu |> block(64, 2) as layer3.0 |> relu
+    return flatten(average_pool(y, 4)) |> linear(100) as linear
+}
+model teacher = resnet8 from weights
+model nothing = linear(channels = 100)
+train measure on cifar {
+    batch  200
+    epochs 1
+    optimize nothing with sgd(lr = 0.1)
+    step (image, label) { minimize cross_entropy(nothing(mean(image, axes = [2, 3])), label) }
+    eval (image, label) { report top1 = accuracy(teacher(image), label) }
+}
+deploy teacher
+END
+    ok 'a pretrained network runs' '"$KDC" run teacher.kd -D weights="$weights" -- --out real.run --quiet'
+    ok 'and is as good as in PyTorch' '[[ $(row real.run) =~ ^0\.641[012] ]]'
+else
+    ((skipped++))
+fi
+echo "cases: $passed passed, $failed failed, $skipped skipped"
+[[ $failed -eq 0 ]]
