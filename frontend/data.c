@@ -358,6 +358,8 @@ void elaborate_data(Elab *e, const AstStmt *stmt) {
             fail(e, name->span, "`holdout` takes %" PRId64 " of %" PRId64 " examples",
                  spec->holdout, spec->count);
         spec->count -= spec->holdout;
+        if (spec->count < 1)
+            spec->count = 1; // reported; what follows needs an example
     }
     Value v = value_poison();
     if (good && spec->fields.count) { // a mistake in a setting does not hide those further on

@@ -155,12 +155,12 @@ static void report_item(Elab *e, const AstReportItem *item) {
 }
 
 void step_statement(Elab *e, const AstStmt *stmt) {
+    if (!e->step) // a text that could not be read wholly may have left it in another place
+        return;
     if (stmt->kind == STMT_MINIMIZE) {
         exec_minimize(e, stmt);
         return;
     }
-    if (!e->step)
-        return;
     for (size_t i = 0; i < stmt->report.count; i++)
         report_item(e, &stmt->report.items[i]);
 }
