@@ -65,7 +65,7 @@ static bool fail_errno(KdrtError *error, const char *path, const char *doing) {
 bool kdrt_io_read_file(Env *env, Arena *arena, const char *path, size_t most_bytes,
                        size_t limit_bytes, Bytes *bytes, KdrtError *error) {
     int fd;
-    TRY(env, IO_open, fd, open(path, O_RDONLY | O_CLOEXEC));
+    TRY(env, IO_open, fd, open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)); // no waiting at a pipe
     if (fd < 0)
         return fail_errno(error, path, "cannot be opened");
     struct stat info;
