@@ -36,12 +36,12 @@ expect 1 'kdc: unknown option `-x` (see kdc --help)' -x
 expect 1 'kdc: `-o` needs a value: FILE' a.kd -o
 expect 1 'kdc: `--static` takes no value' --static=yes
 expect 1 'kdc: `-O` takes 0, 1, 2 or 3, not `4`' -O4
-expect 1 'kdc: `--emit` takes ast, *, not `pdf`' --emit=pdf
+expect 1 'kdc: `--emit` takes ast, tree, ir, loops, llvm, asm, obj or manifest, not `pdf`' --emit=pdf
 expect 1 'kdc: `--emit` takes ast, *, not ``' --emit=
 expect 1 'kdc: `-D` takes name=value, not `width`' -D width
 expect 1 'kdc: `-D` takes name=value, not `=3`' -D=3
 expect 1 'kdc: `--dtype` takes f32 or f64, not `i32`' --dtype i32
-expect 1 'kdc: `--target-cpu` takes native, x86-64 to x86-64-v4, or a processor as LLVM calls it *, not `pentagon`' --target-cpu=pentagon
+expect 1 'kdc: `--target-cpu` takes native, x86-64 to x86-64-v4, or a processor as LLVM calls it (haswell, znver4, ...), not `pentagon`' --target-cpu=pentagon
 expect 1 'kdc: `-o` takes a file name, not ``' a.kd -o ''
 expect 1 'kdc: `--print-after` takes a pass, or all, not ``' --print-after=
 expect 1 'kdc: one program at a time; there are 2 (see kdc --help)' a.kd b.kd
