@@ -120,7 +120,8 @@ static void fill(KdrtSession *session, const Storage *storage, const SafeTensor 
         memcpy(to, from, (size_t)storage->size_bytes);
         return;
     }
-    size_t to_bytes = kdrt_dtype_bytes(storage->dtype), from_bytes = kdrt_dtype_bytes(tensor->dtype);
+    size_t to_bytes = kdrt_dtype_bytes(storage->dtype);
+    size_t from_bytes = kdrt_dtype_bytes(tensor->dtype);
     size_t count = (size_t)storage->size_bytes / to_bytes;
     for (size_t i = 0; i < count; i++)
         kdrt_dtype_set(storage->dtype, to + i * to_bytes,
