@@ -22,6 +22,8 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+mkdir -p "$out"
+out=$(cd "$out" && pwd) # students.kd takes the teacher's path from its own folder
 ledger=$here/ledger.tsv
 teacher=$out/teacher.safetensors
 [ -f "$ledger" ] || printf 'experiment\tseed\tepochs\ttop1\tseconds\tcommit\n' >"$ledger"
@@ -47,8 +49,9 @@ for seed in $seeds; do
         binary=$out/student_$method
         "$kdc" "$here/students.kd" -D "method=$method" -D "from_file=$teacher" -o "$binary"
         start=$(date +%s)
-        "$binary" --epochs "$epochs" --seed "$seed" --threads "$threads" --out "$out/run_${method}_$seed"
-        record "fashion_$method" "$seed" "$epochs" "$out/run_${method}_$seed" $(($(date +%s) - start))
+        run=$out/run_${method}_${epochs}_$seed
+        "$binary" --epochs "$epochs" --seed "$seed" --threads "$threads" --out "$run"
+        record "fashion_$method" "$seed" "$epochs" "$run" $(($(date +%s) - start))
         [ -z "$once" ] || exit 0
     done
 done
