@@ -47,7 +47,8 @@ void objects_free(Objects *objects);
 /// Text of LLVM IR (after the passes), or assembly, for --emit=llvm and --emit=asm; malloc'ed.
 char *codegen_llvm_text(const LoopProgram *loops, const Module *module, const Program *program,
                         const CodegenOptions *options, bool assembly);
-/// Whether LLVM has this processor; "native" is one.
+/// Whether this is a processor to compile for: one of the list there, or "native". What LLVM does
+/// not know it would compile for wrongly, after a warning of its own.
 bool codegen_target_known(const char *cpu);
 
 /// Running code. Each program that is added lives in a name space of its own and finds nothing but

@@ -81,8 +81,7 @@ bool compile_read(Compilation *c) {
     if (compile_input_is_ir(c))
         return read_ir(c);
     c->file = kd_parse(&c->arena, &c->sources, c->source, &c->diags);
-    return true; // what could not be read is poison, which elaborates to nothing: go on and find
-                 // more
+    return true; // what could not be read is poison, which elaborates to nothing: go on, find more
 }
 
 bool compile_elaborate(Compilation *c) {
