@@ -31,6 +31,9 @@ my @allowed = (
     'is normalised by % means', 'has more than 64 fields', 'the JIT refuses the object',
     'wrong module', 'this kdc reads no data', 'would have extent', 'checkpoints are little-endian',
     'has no output', 'what was reported', 'no state % of an input', 'no list', 'no text',
+    'of another model is',
+    # the help of a training binary
+    'other weights for a model',
     # seen by people at a terminal alone
     'complete a name', 'give the line up', 'no batch was run', 'images/s', ' left',
     # in files of 16 MiB and more, names of 4096 bytes, a million tensors
