@@ -32,8 +32,10 @@ static const double NOISE = 1e-18; // of a difference, where the gradients are n
 
 // ---- every name has a block ---------------------------------------------------------------------
 
-/// Leaves no operations behind; library.kd asserts the value while it is elaborated.
-static const char *const without_operations[] = {"fan_in", "fan_out", "fan_of", "constant"};
+/// Leaves no operations behind; library.kd asserts the value while it is elaborated. Or, like
+/// mobilenet_v2, cannot be made small: its parts have blocks.
+static const char *const without_block[] = {"fan_in",     "fan_out", "fan_of",        "constant",
+                                            "ceil_extra", "nearest", "multiple_near", "mobilenet_v2"};
 
 /// The kinds of blocks in which a name of this file of the library must be.
 static unsigned kind_for(const char *file) {
@@ -82,8 +84,8 @@ static void every_name_has_a_block(void **state) {
                 continue;
             const char *name = stmt->function.name.text;
             bool excepted = false;
-            for (size_t k = 0; k < COUNT(without_operations); k++)
-                excepted |= strcmp(without_operations[k], name) == 0;
+            for (size_t k = 0; k < COUNT(without_block); k++)
+                excepted |= strcmp(without_block[k], name) == 0;
             exceptions += excepted;
             names++;
             if (!excepted && !has_block(module, kind_for(std_files[f].name), name)) {
@@ -94,7 +96,7 @@ static void every_name_has_a_block(void **state) {
     }
     printf("%d names\n", names);
     assert_int_equal(missing, 0);
-    assert_int_equal(exceptions, COUNT(without_operations));
+    assert_int_equal(exceptions, COUNT(without_block));
     assert_true(names > 50);
 }
 
