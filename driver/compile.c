@@ -23,7 +23,8 @@ bool compile_input_is_loops(const Compilation *c) {
 // Prints what was found so far; true if there was no error among it.
 static bool no_errors(Compilation *c) {
     bool good = c->diags.error_count == 0;
-    diag_print_all(&c->diags, stderr);
+    if (!c->quiet)
+        diag_print_all(&c->diags, stderr);
     diag_clear(&c->diags);
     return good;
 }

@@ -1,7 +1,6 @@
 /// The driver: the one folder that sees every front door.
 ///
-///     main.c ──► a command (build.c run.c check.c fmt.c repl.c) ──► compile.c: the stages, one by
-///     one
+///     main.c ──► a command (build.c run.c check.c cost.c fmt.c repl.c) ──► compile.c: the stages
 #ifndef KDC_DRIVER_DRIVER_H
 #define KDC_DRIVER_DRIVER_H
 
@@ -11,8 +10,8 @@
 
 /// Commands return the exit status.
 typedef int Command(const Options *options);
-Command command_build, command_run, command_check, command_fmt, command_repl, command_help,
-    command_version;
+Command command_build, command_run, command_check, command_cost, command_fmt, command_repl,
+    command_help, command_version;
 
 /// One input on its way through the compiler. Each stage fills what the next one reads.
 typedef struct Compilation {
@@ -27,6 +26,7 @@ typedef struct Compilation {
     LoopProgram *loops; // after compile_to_loops()
     LoopKernel *kernel; // what a .loops file holds
     CodegenOptions codegen;
+    bool quiet; // its diagnostics were printed before
 } Compilation;
 
 /// The stages in order. On a mistake of the user's each returns false with the diagnostics printed

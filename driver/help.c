@@ -25,6 +25,7 @@ static void print_all(void) {
         "  kdc MODEL.kd -o train      a native training binary; ./train --help lists its options\n"
         "  kdc run MODEL.kd -- FLAGS  the same program at once, through the JIT\n"
         "  kdc check FILE ...         diagnostics only\n"
+        "  kdc cost MODEL.kd          parameters, multiply-adds, kernels and bytes, as a table\n"
         "  kdc fmt FILE ...           the canonical form, in place; -o - prints it\n"
         "  kdc repl [MODEL.kd]        expressions on tensors; also `kdc` alone on a terminal\n"
         "  kdc FILE.ir --emit=ir      tensor IR in text form, where a program may stand\n"

@@ -17,9 +17,9 @@ typedef struct CommandRow {
 } CommandRow;
 
 static const CommandRow commands[] = {
-    {"build", command_build},     {"run", command_run},   {"check", command_check},
-    {"fmt", command_fmt},         {"repl", command_repl}, {"help", command_help},
-    {"version", command_version},
+    {"build", command_build}, {"run", command_run},         {"check", command_check},
+    {"cost", command_cost},   {"fmt", command_fmt},         {"repl", command_repl},
+    {"help", command_help},   {"version", command_version},
 };
 
 static Command *find_command(const char *name) {
