@@ -66,6 +66,11 @@ static Value combine_list(Elab *e, BuiltinCall *c, Value list, AstBinaryOp op, O
     AstExpr stand_in = {.kind = EXPR_NONE, .span = c->call->span};
     if (expr)
         stand_in.span = expr->span;
+    if (list_count(list) == 1 && total.kind != VALUE_NUMBER) { // nothing else says that it is none
+        Node *only =
+            lift(e, total, NULL, arg_span(c, 0), arena_printf(e->arena, "%s: ", c->builtin->name));
+        return only ? value_node(e, only) : value_poison();
+    }
     for (size_t i = 1; i < list_count(list); i++) {
         Value next = list_at(list, i);
         if (total.kind == VALUE_TENSOR && next.kind == VALUE_TENSOR && total.tensor->node &&
