@@ -268,6 +268,11 @@ static void schedules_at(Twin *t, int e, double p) {
         {"polynomial_end", 0.2 + 0.5 * exp(0.9 * log(1 - p)), near},
         {"warmup", e < 5 ? 0.6 * (e + 1) / 5 : 0.6, near},
         {"warmup_of", (e < 3 ? (e + 1) / 3.0 : 1) * 0.6 * half, near},
+        {"edt_imagenet", (e < 30 ? 0 : 2) + 6 * pow(0.9, (e + 1) / 30), near},
+        {"edt_cifar", (e < 60 ? 0 : 1.7) + (e < 59 ? 3 : 2.4), near},
+        {"cosine_ramp", e < 10 ? (cos(acos(-1) * e / 10) - 1) / 2 : -1, near},
+        {"gauss_ramp", e < 20 ? 2 * exp(-5 * pow(1 - e / 20.0, 2)) : 2, near},
+        {"sigmoid_ramp", e < 19 ? 1 / (1 + exp(-e)) : 1, near},
         {"early_decay",
          p < 0.3   ? 6
          : p < 0.8 ? 5.4
@@ -329,7 +334,7 @@ static void values_are_as_documented(void **state) {
 
 // ---- optimisers ---------------------------------------------------------------------------------
 
-typedef enum RuleKind { SGD, ADAM, ADAMW } RuleKind;
+typedef enum RuleKind { SGD, ADAM, ADAMW, LAMB, RMSPROP } RuleKind;
 
 typedef struct Rule {
     const char *name;
@@ -337,12 +342,21 @@ typedef struct Rule {
     double lr, momentum, decay;
     bool nesterov;
     double beta1, beta2, eps;
+    bool centered;
 } Rule;
 
-/// One parameter with its two moments, `t` updates before this one.
-static void update(const Rule *rule, int t, double g, double *p, double m[2]) {
+/// One element with its moments, `t` updates before this one.
+static void update(const Rule *rule, int t, double g, double *p, double m[3]) {
     if (rule->kind != ADAMW)
         g += rule->decay * *p;
+    if (rule->kind == RMSPROP) { // beta2 is PyTorch's alpha
+        m[1] = rule->beta2 * m[1] + (1 - rule->beta2) * g * g;
+        m[2] = rule->beta2 * m[2] + (1 - rule->beta2) * g;
+        double spread = rule->centered ? m[1] - m[2] * m[2] : m[1];
+        m[0] = rule->momentum * m[0] + g / (sqrt(spread) + rule->eps);
+        *p -= rule->lr * m[0];
+        return;
+    }
     if (rule->kind == SGD) { // PyTorch's: the first momentum is the gradient itself
         m[0] = t == 0 ? g : rule->momentum * m[0] + g;
         double d = rule->nesterov ? g + rule->momentum * m[0] : m[0];
@@ -357,8 +371,23 @@ static void update(const Rule *rule, int t, double g, double *p, double m[2]) {
     *p -= step * m[0] / (sqrt(m[1] / (1 - pow(rule->beta2, t + 1))) + rule->eps);
 }
 
+/// All elements: Adam's step and the decay, made as long as the parameter.
+static void update_lamb(const Rule *rule, int t, const double *g, double *p, double m[][3]) {
+    double r[N * K], of_p = 0, of_r = 0;
+    for (int i = 0; i < N * K; i++) {
+        m[i][0] += (1 - rule->beta1) * (g[i] - m[i][0]);
+        m[i][1] += (1 - rule->beta2) * (g[i] * g[i] - m[i][1]);
+        double root = sqrt(m[i][1] / (1 - pow(rule->beta2, t + 1)));
+        r[i] = m[i][0] / (1 - pow(rule->beta1, t + 1)) / (root + rule->eps) + rule->decay * p[i];
+        of_p += p[i] * p[i];
+        of_r += r[i] * r[i];
+    }
+    for (int i = 0; i < N * K; i++)
+        p[i] -= rule->lr * sqrt(of_p / of_r) * r[i];
+}
+
 static void check_rule(Twin *t, const Rule *rule) {
-    double p[N * K], m[N * K][2] = {{0}}, x[N * K], found[N * K];
+    double p[N * K], m[N * K][3] = {{0}}, x[N * K], g[N * K], found[N * K];
     char storage[128];
     snprintf(storage, sizeof storage, "%s.m.p", rule->name);
     uint32_t id = storage_named(t, storage);
@@ -370,8 +399,12 @@ static void check_rule(Twin *t, const Rule *rule) {
     for (int step = 0; step < 3; step++) {
         for (int i = 0; i < N * K; i++) {
             x[i] = step == 1 && i == 3 ? -p[i] : cos(3 * i + 5 * step); // one gradient of 0
-            update(rule, step, x[i] + p[i], &p[i], m[i]);
+            g[i] = x[i] + p[i];
+            if (rule->kind != LAMB)
+                update(rule, step, g[i], &p[i], m[i]);
         }
+        if (rule->kind == LAMB)
+            update_lamb(rule, step, g, p, m);
         twin_set_input(t, rule->name, "z", x);
         twin_set_scalar(t, "iteration", step);
         twin_run(t, rule->name, "step0");
@@ -397,6 +430,14 @@ static void optimizers_update_as_documented(void **state) {
          .eps = 1e-8},
         {"update_adamw_decay", ADAMW, .lr = 0.05, .decay = 0.3, .beta1 = 0.7, .beta2 = 0.8,
          .eps = 0.01},
+        {"update_lamb", LAMB, .lr = 1e-3, .decay = 0.01, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-6},
+        {"update_lamb_decay", LAMB, .lr = 0.05, .decay = 0.3, .beta1 = 0.7, .beta2 = 0.8,
+         .eps = 0.01},
+        {"update_rmsprop", RMSPROP, .lr = 0.01, .beta2 = 0.99, .eps = 1e-8},
+        {"update_rmsprop_momentum", RMSPROP, .lr = 0.05, .momentum = 0.7, .decay = 0.1,
+         .beta2 = 0.8, .eps = 0.01},
+        {"update_rmsprop_centered", RMSPROP, .lr = 0.05, .beta2 = 0.8, .eps = 0.01,
+         .centered = true},
     };
     Twin t;
     twin_init(&t, UPDATE);
