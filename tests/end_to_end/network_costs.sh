@@ -236,5 +236,13 @@ check 'backward' $((4 * (2 * (student + connectors) - stem))) "$(count distill.s
 check 'forward to layer1' $((4 * 2 * 219873280)) "$(count mimic.step0 3)"
 check 'backward from layer1' $((4 * (2 * 219873280 - stem))) "$(count mimic.step0 4)"
 
+# What the tables are headed and what is asked for.
+for text in 'MACs up to here' 'constant in a phase' 'largest graph'; do
+    grep -q "$text" "$work/pair.cost"
+    check "the table has '$text'" 0 $?
+done
+message=$("$KDC" cost "$work/pair.kd" "$work/pair.kd" 2>&1)
+check 'two programs' 'kdc: cost takes one program; there are 2' "$message"
+
 echo "cases: $passed passed, $failed failed, 0 skipped"
 [[ $failed = 0 ]]
