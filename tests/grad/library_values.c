@@ -190,11 +190,33 @@ static void edges_are_as_documented(void **state) {
         {"edge_guided_kd", // of equal logits the first is the largest
          {{"z", {0, 0, 0, 0, 1000}}, {"teacher_z", {7, 7, -1000, -1000, -1000, 0, 0, 0, 0, 0}},
           {"label", {0, 1, 3}}}, 15, {-0.5, -0.5, 0, 0, 1}},
+        {"edge_wsld", // a teacher that is sure: all of the weight
+         {{"z", {0}}, {"teacher_z", {1000, 0, 0, 0, 0, 0, 1000, 0, 0, 0, 0, 0, 1000, 0, 0}},
+          {"label", {0, 1, 2}}}, 15,
+         {-1.6 * P, 0.4 * P, 0.4 * P, 0.4 * P, 0.4 * P, 0.4 * P, -1.6 * P, 0.4 * P, 0.4 * P, 0.4 * P,
+          0.4 * P, 0.4 * P, -1.6 * P, 0.4 * P, 0.4 * P}},
+        {"far_edge_dkd", // sure of the label, sure of another class
+         {{"z", {1000, 0, 0, 0, 0, 0, 1000, 0, 0, 0, 1000, 0, 0, 0, 0}},
+          {"teacher_z", {1000, 0, 0, 0, 0, 0, 1000, 0, 0, 0, 1000, 0, 0, 0, 0}},
+          {"label", {0, 0, 1}}}, 15, {0}},
+        {"edge_standardized", {{"z", {7, 7, 7, 7, 7, 1, 2, 3, 4, 5}}, {"w", {1, 1, 1, 1, 1, 0}}}, 5, {0}},
+        {"edge_dist", {{"z", {0}}, {"teacher_z", {1, 2, 3, 4, 5, 6}}}, 0, {0}},
+        {"edge_pairs", {{"z", {0}}, {"teacher_z", {0, 0, 0, 0, 0, 1, 2, 3, 4, 5}}}, 15, {0}},
+        {"edge_pairs", {{"z", {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0}}, {"teacher_z", {0}}}, 0, {0}},
+        {"edge_rkd", {{"z", {0}}, {"teacher_z", {0, 0, 0, 0, 0, 1, 2, 3, 4, 5}}}, 15, {0}},
+        {"edge_rkd", {{"z", {1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 5, 4, 3, 2, 1}}, {"teacher_z", {0}}}, 0, {0}},
+        {"edge_channels", {{"flat", {0}}}, 96, {0}},
+        {"edge_boundaries", // at the margins, and at the teacher's 0
+         {{"z", {-1, -1, 1, 2, 0, 0, 3}}, {"teacher_z", {0, -2, 1, 1, 0, 2, -5}}}, 7, {0, 0, 0, 2, 2, -6, 16}},
+        {"edge_clip_to", {{"z", {0}}, {"w", {0}}}, 0, {0}},
+        {"edge_clip_to", {{"z", {0}}, {"w", {1, 2, 3}}}, 0, {0}},
+        {"edge_clip_to", {{"z", {1, 2, 3}}, {"w", {0}}}, 0, {0}},
+        {"edge_byot_final", {{"z", {1, 2, 3}}, {"w", {1, 2, 3}}, {"label", {0, 1, 2}}}, 15, {0}},
         {"edge_attention_transfer", {{"flat", {0}}}, 96, {0}},
     };
     // clang-format on
     Twin t;
-    twin_init(&t, EDGE);
+    twin_init(&t, EDGE | FAR);
     size_t blocks = 0, seen = 0;
     for (size_t i = 0; i < t.plain->graphs.count; i++)
         blocks += t.plain->graphs.at[i]->role == GRAPH_STEP;
