@@ -34,7 +34,7 @@ enum {
     LIMIT_ITERATIONS = 1000000,   // of all loops together
     LIMIT_LIST = 1000000,         // elements of a list
     LIMIT_NODES = 1000000,        // of one graph
-    LIMIT_DEPTH = 4000,           // expressions, one inside the other, calls included
+    LIMIT_DEPTH = 3000,           // expressions, one inside the other, calls included
     LIMIT_STACK_BYTES = 7 << 20,  // of the C stack, where frames are larger than we think
     LIMIT_TEXT_BYTES = 64 * 1024, // of a string
 };
