@@ -220,7 +220,8 @@ static void read_storage(Reader *r, const json_t *object, const Manifest *m, Sto
     storage->size_bytes = get_type(r, object, &storage->dtype, &storage->rank, storage->shape);
     storage->offset = get_integer(r, object, "offset");
     storage->phase = get_integer(r, object, "phase");
-    check_place(r, storage->offset, storage->size_bytes, m->storage_bytes, storage->name);
+    check_place(r, storage->offset, storage->size_bytes,
+                storage->kind == STORAGE_PHASE ? m->phase_bytes : m->storage_bytes, storage->name);
 }
 
 static void read_option(Reader *r, const json_t *object, OptionSpec *option) {
