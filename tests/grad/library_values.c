@@ -325,6 +325,29 @@ static void metrics_of(Twin *t, const double *z, const double *label) {
            3);
 }
 
+/// 15 scores of pairs; by counting, threshold by threshold and pair by pair.
+static void pairs_of(Twin *t, const double *score, const double *truth) {
+    enum { COUNT_OF_PAIRS = 15 };
+    int best = 0, positive = 0;
+    double area = 0;
+    for (int at = -1; at < COUNT_OF_PAIRS; at++) { // -1: none is said to be the same
+        int right = 0;
+        for (int i = 0; i < COUNT_OF_PAIRS; i++)
+            right += (at >= 0 && score[i] >= score[at]) == (truth[i] == 1);
+        best = right > best ? right : best;
+    }
+    for (int i = 0; i < COUNT_OF_PAIRS; i++) {
+        positive += truth[i] == 1;
+        for (int k = 0; k < COUNT_OF_PAIRS && truth[i] == 1; k++)
+            area += truth[k] == 0 ? (score[i] > score[k]) + 0.5 * (score[i] == score[k]) : 0;
+    }
+    area /= positive * (COUNT_OF_PAIRS - positive);
+    twin_set_input(t, "value_pairs", "z", score);
+    twin_set_input(t, "value_pairs", "w", truth);
+    expect(t, "value_pairs",
+           (Expected[]){{"best", best / (double)COUNT_OF_PAIRS, 1e-15}, {"area", area, 1e-15}}, 2);
+}
+
 static void values_are_as_documented(void **state) {
     (void)state;
     Twin t;
@@ -337,6 +360,10 @@ static void values_are_as_documented(void **state) {
     metrics_of(&t, (double[]){1, 2, 3, 4, 5, 5, 5, 0, 5, 5, 0, 0, 0, 0, 0}, (double[]){3, 0, 4});
     metrics_of(&t, (double[]){-1, -2, -3, -4, -5, 0, 1, 0, 1, 0, 3, 3, 2, 1, 0},
                (double[]){0, 3, 2});
+    pairs_of(&t, (double[]){3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9},
+             (double[]){0, 0, 1, 1, 0, 1, 0, 1, 0, 0, 1, 1, 1, 0, 1});
+    pairs_of(&t, (double[]){3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9}, // none is best said
+             (double[]){0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});
     // 4,320 draws: five deviations of the variance, of a normal and of a uniform distribution
     const double normal = 5 * sqrt(2.0 / 4320), flat = 5 * sqrt(0.8 / 4320), most = 0.01;
     const Expected init[] = {
