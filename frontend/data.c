@@ -382,7 +382,9 @@ Value data_attribute(Elab *e, Value data, const char *name, Span span) {
     static const char *const parts[] = {"train", "validation", "test"};
     static const char *const attributes[] = {"classes", "count", "train", "validation", "test"};
     if (strcmp(name, "count") == 0)
-        return value_int(spec->count);
+        return value_int(data.data->part == PART_TEST         ? spec->test_count
+                         : data.data->part == PART_VALIDATION ? spec->holdout
+                                                              : spec->count);
     if (strcmp(name, "classes") == 0) {
         if (spec->classes)
             return value_int(spec->classes);

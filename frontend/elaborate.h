@@ -259,6 +259,7 @@ struct Elab {
     GraphContext *ctx;
     GraphContext *init;   // of GRAPH_INIT
     GraphContext *begin;  // of the phase's GRAPH_BEGIN: slots
+    GraphContext *eval_begin; // of an eval's GRAPH_BEGIN: its states; NULL outside
     const Origin *origin; // the calls that led here
     const char *function; // whose body is elaborated; NULL: the program's
     Scope *scope;
@@ -394,7 +395,7 @@ struct Instance {
     uint32_t order;
     int64_t section;
     int32_t phase; // whose train-only module it is; -1
-    bool is_slot;  // the states of one parameter's optimizer
+    bool is_slot;  // the states of one parameter's optimizer, or of one eval
     bool applied;
     uint32_t trained, frozen, batch_stats; // serial of the phase in which it is so
     const char **split;                    // of a root: paths of the taps; NULL: none
@@ -568,14 +569,21 @@ struct StepWork {
     Map reports; // name to Span
     bool is_eval, dry;
     bool poisoned; // a term is a mistake: nothing is known of what the others reach
+    Instance *states;        // of an eval: what it keeps from batch to batch
+    Vec(Deferred) finishes;  // of an eval, with the names that they see
+    bool finishing;          // their graph is at work: values of a batch are gone
 };
 
 /// Elaborates one step on batches of `batch`; dry: only to learn what is inside the models. Returns
 /// the graph's index, or -1.
 int32_t elaborate_step(Elab *e, PhaseWork *work, Deferred step, int number, int64_t batch,
                        const char *suffix, bool dry);
-int32_t elaborate_eval(Elab *e, PhaseWork *work, Deferred eval, int number, const DataValue *data,
-                       int64_t batch, const char *suffix);
+/// One evaluation: graphs for whole batches and for the smaller last one (`spec` has their sizes),
+/// for its states to begin anew, and for its `finish`.
+void elaborate_eval(Elab *e, PhaseWork *work, Deferred eval, int number, const DataValue *data,
+                    EvalSpec *spec);
+/// In a `finish`: what `v` is after the last batch; a report where it is gone.
+Value value_in_finish(Elab *e, Value v, const char *name, Span span);
 /// Binds the parameters of a step, eval or deploy to inputs of the graph.
 bool bind_fields(Elab *e, const AstParam *params, size_t count, const DataSpec *data, int64_t batch,
                  Scope *scope);

@@ -53,7 +53,9 @@ Value eval_name(Elab *e, const char *name, Span span) {
         b->used = true;
         if (b->scalar)
             return value_node(e, context_scalar(e, b->scalar));
-        return b->lazy ? eval_lazy(e, b, span) : b->value;
+        if (b->lazy)
+            return eval_lazy(e, b, span);
+        return e->step && e->step->finishing ? value_in_finish(e, b->value, name, span) : b->value;
     }
     if (special_name(e, name, &v))
         return v;

@@ -440,7 +440,10 @@ StorageInfo *storage_make(Elab *e, Instance *owner, StorageKind kind, const char
             report_error(e, span, "`%s` was %s, and would be %s here", path,
                          type_text(e->arena, &info->storage->type), type_text(e->arena, type));
         diag_note(d, info->storage->origin ? info->storage->origin->span : (Span){0}, "first here");
-        diag_help(d, "a model's inputs have one shape but for the batch");
+        if (e->step && owner == e->step->states)
+            diag_help(d, "a state has one shape in all batches, and the last one may be smaller");
+        else
+            diag_help(d, "a model's inputs have one shape but for the batch");
         return NULL;
     }
     info = arena_new(e->arena, StorageInfo);
@@ -462,6 +465,8 @@ StorageInfo *storage_make(Elab *e, Instance *owner, StorageKind kind, const char
     // What a phase makes for itself shares its bytes with what other phases make: it begins with it.
     bool of_phase = e->phase && e->phase->index == owner->phase;
     initialise(e, info, kind == STORAGE_SLOT || of_phase ? e->begin : e->init, span);
+    if (e->step && owner == e->step->states)
+        initialise(e, info, e->eval_begin, span);
     return info;
 }
 
@@ -487,8 +492,10 @@ void storage_update(Elab *e, StorageInfo *info, Node *value) {
     storage_value(e, info); // room for its place
     uint32_t id = info->storage->id;
     e->ctx->current.at[id] = value;
-    // Evaluation and frozen modules go on with the new value but keep nothing.
-    if (e->ctx->is_step && !instance_frozen(e, info->owner))
+    // Evaluation and frozen modules go on with the new value but keep nothing; an evaluation keeps
+    // its own states.
+    bool own = e->step && e->step->states == info->owner;
+    if (own || (e->ctx->is_step && !instance_frozen(e, info->owner)))
         e->ctx->written.at[id] = 1;
 }
 
@@ -517,12 +524,17 @@ Value builtin_storage(Elab *e, StorageKind kind, Value shape, Value init, Span s
     if (!good)
         return fail(e, span, "no %s has the shape %s", what, type_text(e->arena, &type));
     Application *app = e->app;
-    if (e->ctx->is_eval && !app->self->net && !app->self->is_slot)
-        return not_built(e, span, "a state of an `eval`");
+    Instance *owner = app->self;
+    if (e->step && e->step->is_eval && !owner->net && !owner->is_slot) {
+        if (kind == STORAGE_PARAMETER || e->step->finishing)
+            return fail(e, span, "%s has no `%s`s of its own",
+                        e->step->finishing ? "a `finish`" : "an `eval`", what);
+        owner = e->step->states;
+    }
     if (!take_name(e, app, e->let_name, span))
         return value_poison();
-    if (app->self->is_slot)
+    if (owner->is_slot)
         kind = STORAGE_SLOT;
-    StorageInfo *info = storage_make(e, app->self, kind, e->let_name, &type, init, span);
+    StorageInfo *info = storage_make(e, owner, kind, e->let_name, &type, init, span);
     return info ? storage_value(e, info) : value_poison();
 }

@@ -6,7 +6,29 @@
 
 // ---- fields ----
 
-static const char *const builtin_fields[] = {"index"};
+static bool has_field(const DataSpec *data, const char *name) {
+    for (size_t i = 0; i < data->fields.count; i++)
+        if (strcmp(data->fields.at[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+// `index` is a field of every data set; those that are asked for it list it. Derived data sets
+// share their lists, so this one is written anew.
+static void list_field(Elab *e, const DataSpec *data, const char *name, Type type) {
+    if (has_field(data, name))
+        return;
+    for (size_t i = 0; i < e->program->data.count; i++) {
+        DataSpec *spec = e->program->data.at[i];
+        if (spec != data)
+            continue;
+        FieldSpec *fields = arena_array(e->arena, FieldSpec, spec->fields.count + 1);
+        memcpy(fields, spec->fields.at, spec->fields.count * sizeof *fields);
+        fields[spec->fields.count] = (FieldSpec){.name = name, .type = type};
+        spec->fields.at = fields;
+        spec->fields.capacity = ++spec->fields.count;
+    }
+}
 
 bool bind_fields(Elab *e, const AstParam *params, size_t count, const DataSpec *data, int64_t batch,
                  Scope *scope) {
@@ -18,7 +40,8 @@ bool bind_fields(Elab *e, const AstParam *params, size_t count, const DataSpec *
             Names names = {0};
             for (size_t k = 0; data && k < data->fields.count; k++)
                 vec_push(e->arena, &names, data->fields.at[k].name);
-            vec_push(e->arena, &names, builtin_fields[0]);
+            if (!data || !has_field(data, "index"))
+                vec_push(e->arena, &names, "index");
             Diag *d =
                 report_error(e, name->span, "the data set%s%s has no field `%s`", data ? " " : "",
                              data ? arena_printf(e->arena, "`%s`", data->name) : "", name->text);
@@ -38,6 +61,7 @@ bool bind_fields(Elab *e, const AstParam *params, size_t count, const DataSpec *
             good = false;
             continue;
         }
+        list_field(e, data, name->text, type);
         memmove(type.dim + 1, type.dim, type.rank * sizeof *type.dim);
         type.dim[0] = batch;
         type.rank++;
@@ -211,21 +235,102 @@ int32_t elaborate_step(Elab *e, PhaseWork *work, Deferred at, int number, int64_
     return good && !dry ? graph_attach(e, graph) : -1;
 }
 
-int32_t elaborate_eval(Elab *e, PhaseWork *work, Deferred at, int number, const DataValue *data,
-                       int64_t batch, const char *suffix) {
-    const DataSpec *spec = e->program->data.at[data->index];
+// ---- evaluations ----
+
+static bool node_is_here(const Elab *e, const Node *node) {
+    return node->id < e->ctx->graph->nodes.count && e->ctx->graph->nodes.at[node->id] == node;
+}
+
+// Is all that `v` holds of the graph at work?
+static bool is_here(const Elab *e, Value v) {
+    bool here = true;
+    if (v.kind == VALUE_LIST)
+        for (size_t i = 0; i < v.list->count; i++)
+            here &= is_here(e, v.list->at[i]);
+    if (v.kind == VALUE_OPEN)
+        for (size_t i = 0; i < v.open->args.count; i++)
+            here &= is_here(e, v.open->args.at[i].value);
+    if (v.kind != VALUE_TENSOR)
+        return here;
+    if (v.tensor->node)
+        return node_is_here(e, v.tensor->node);
+    const Map *taps = &v.tensor->scope->taps->entries; // the way to taps below a name
+    const TapEntry *first = taps->entry[0].value;
+    return node_is_here(e, first->tensor->node);
+}
+
+Value value_in_finish(Elab *e, Value v, const char *name, Span span) {
+    if (v.kind == VALUE_TENSOR && v.tensor->storage)
+        return storage_value(e, v.tensor->storage);
+    if (is_here(e, v))
+        return v;
+    Diag *d = report_error(e, span, "`%s` is of one batch, and `finish` runs after the last", name);
+    diag_help(d, "what is kept from batch to batch is a state: let all = state([…])");
+    return value_poison();
+}
+
+static int32_t eval_graph(Elab *e, PhaseWork *work, Deferred at, int number, const DataSpec *data,
+                          int64_t batch, const char *suffix, StepWork *step) {
     const char *name = arena_printf(e->arena, "%s.eval%d%s", work->name, number, suffix);
     GraphContext *outer = e->ctx;
     size_t errors = e->diags->error_count;
     Graph *graph = graph_detached(e, name, GRAPH_EVAL, work->index);
-    StepWork step = {.is_eval = true};
-    map_init(&step.reports, e->arena);
+    map_init(&step->reports, e->arena);
     e->ctx = context_new(e, graph, streams_of(work, true, number));
     e->ctx->is_eval = true;
-    run_body_of(e, work, at, spec, batch, &step);
+    run_body_of(e, work, at, data, batch, step);
     bool good = e->diags->error_count == errors && !e->stopped;
     if (good)
         context_finish(e, e->ctx);
     e->ctx = outer;
     return good ? graph_attach(e, graph) : -1;
+}
+
+// The statements after the last batch: they see the states as they are then.
+static int32_t finish_graph(Elab *e, PhaseWork *work, int number, StepWork *step) {
+    const char *name = arena_printf(e->arena, "%s.eval%d.finish", work->name, number);
+    GraphContext *outer_ctx = e->ctx;
+    Scope *outer = e->scope;
+    Application app;
+    size_t errors = e->diags->error_count;
+    Graph *graph = graph_detached(e, name, GRAPH_EVAL, work->index);
+    e->ctx = context_new(e, graph, streams_of(work, true, number) + (1 << 15));
+    e->ctx->is_eval = true;
+    e->step = step;
+    step->finishing = true;
+    e->app = NULL;
+    application_begin(e, &app, work->root);
+    e->app = &app;
+    for (size_t i = 0; i < step->finishes.count; i++) {
+        e->scope = scope_new(e, step->finishes.at[i].scope);
+        exec_stmts(e, step->finishes.at[i].stmt->block);
+    }
+    e->scope = outer;
+    e->app = NULL;
+    e->step = NULL;
+    e->ctx = outer_ctx;
+    return e->diags->error_count == errors && !e->stopped ? graph_attach(e, graph) : -1;
+}
+
+void elaborate_eval(Elab *e, PhaseWork *work, Deferred at, int number, const DataValue *data,
+                    EvalSpec *spec) {
+    const DataSpec *source = e->program->data.at[data->index];
+    const char *name = arena_printf(e->arena, "%s.eval%d", work->name, number);
+    Graph *begin = graph_detached(e, arena_printf(e->arena, "%s.begin", name), GRAPH_BEGIN,
+                                  work->index);
+    StepWork step = {.is_eval = true}, last = {.is_eval = true};
+    step.states = last.states =
+        instance_root(e, arena_printf(e->arena, "%s/eval%d", work->name, number), NULL, (Args){0}, at.stmt->word_span);
+    step.states->is_slot = true;
+    step.states->phase = work->index;
+    e->eval_begin = context_new(e, begin, 0);
+    spec->graph.full = eval_graph(e, work, at, number, source, spec->batch, "", &step);
+    if (spec->last_batch && spec->graph.full >= 0)
+        spec->graph.last =
+            eval_graph(e, work, at, number, source, spec->last_batch, ".last", &last);
+    if (begin->nodes.count)
+        spec->begin = graph_attach(e, begin);
+    if (step.finishes.count && spec->graph.full >= 0)
+        spec->finish = finish_graph(e, work, number, &step);
+    e->eval_begin = NULL;
 }

@@ -246,7 +246,8 @@ static Flow exec_stmt(Elab *e, const AstStmt *stmt) {
         not_built(e, stmt->word_span, "`exit`");
         return FLOW_NEXT;
     case STMT_FINISH:
-        not_built(e, stmt->word_span, "`finish`");
+        if (e->step)
+            vec_push(e->arena, &e->step->finishes, ((Deferred){stmt, e->scope}));
         return FLOW_NEXT;
     case STMT_LOAD:
         not_built(e, stmt->word_span, "`load`");

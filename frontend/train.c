@@ -15,9 +15,9 @@
 
 #include "frontend/elaborate.h"
 
-static const char *const settings[] = {"batch",     "epochs",     "drop_last",
-                                       "clip_norm", "accumulate", "keep_best"};
-enum { SETTING_COUNT = sizeof settings / sizeof *settings, BUILT_SETTING_COUNT = 4 };
+static const char *const settings[] = {"batch",     "epochs",    "drop_last",
+                                       "clip_norm", "keep_best", "accumulate"};
+enum { SETTING_COUNT = sizeof settings / sizeof *settings, BUILT_SETTING_COUNT = 5 };
 
 // ---- collecting ----
 
@@ -502,10 +502,7 @@ static void phase_evals(Elab *e, PhaseWork *work, PhaseSpec *spec) {
                          .graph = {-1, -1}};
         eval.batch = count < spec->batch ? count : spec->batch;
         eval.last_batch = count % eval.batch;
-        eval.graph.full = elaborate_eval(e, work, at, (int)i, data.data, eval.batch, "");
-        if (eval.last_batch && eval.graph.full >= 0)
-            eval.graph.last =
-                elaborate_eval(e, work, at, (int)i, data.data, eval.last_batch, ".last");
+        elaborate_eval(e, work, at, (int)i, data.data, &eval);
         vec_push(e->arena, &spec->evals, eval);
     }
 }
@@ -543,6 +540,92 @@ static bool flag_setting(Elab *e, const PhaseWork *work, const char *word) {
     if (at->stmt->setting.count)
         fail(e, at->stmt->span, "`%s` takes no value", word);
     return true;
+}
+
+// ---- keep_best ----
+
+static void report_names(Elab *e, int32_t graph, Names *names) {
+    const Graph *reports = graph < 0 ? NULL : e->module->graphs.at[graph];
+    for (size_t i = 0; reports && i < reports->nodes.count; i++)
+        if (reports->nodes.at[i]->op == OP_report)
+            vec_push(e->arena, names, reports->nodes.at[i]->attrs->name);
+}
+
+// What an epoch can be judged by: the reports of the evaluations, and of the steps.
+static void check_judged(Elab *e, const PhaseSpec *spec, const AstExpr *expr) {
+    Names names = {0};
+    for (size_t i = 0; i < spec->evals.count; i++) {
+        report_names(e, spec->evals.at[i].graph.full, &names);
+        report_names(e, spec->evals.at[i].finish, &names);
+    }
+    for (size_t i = 0; i < spec->steps.count; i++)
+        report_names(e, spec->steps.at[i].full, &names);
+    for (size_t i = 0; i < names.count; i++)
+        if (strcmp(names.at[i], spec->keep_best) == 0)
+            return;
+    Diag *d = report_error(e, expr->span, "`keep_best`: `%s` reports no \"%s\"", spec->name,
+                           spec->keep_best);
+    const char *near = nearest_name(spec->keep_best, names.at, names.count);
+    if (near && ast_plain_string(expr))
+        diag_fixit(d, expr->span, arena_printf(e->arena, "\"%s\"", near));
+    if (names.count)
+        diag_help(d, "it reports %s", a_list_of(e, names.at, names.count));
+    else
+        diag_help(d, "eval (image, label) { report top1 = … }");
+}
+
+static void keep_best_word(Elab *e, const AstArg *value, PhaseSpec *spec) {
+    static const char *const words[] = {"patience", "lowest"};
+    if (strcmp(value->name.text, "patience") == 0) {
+        if (eval_int(e, value->value, "`patience`", &spec->patience) &&
+            (spec->patience < 1 || spec->patience > INT32_MAX))
+            fail(e, value->value->span, "`patience` is at least one epoch");
+    } else if (strcmp(value->name.text, "lowest") == 0) {
+        value_condition(e, eval_expr(e, value->value), value->value, "`lowest`",
+                        &spec->keep_lowest);
+    } else {
+        Diag *d = report_error(e, value->name.span, "`keep_best` takes no `%s`", value->name.text);
+        const char *near = nearest_name(value->name.text, words, 2);
+        if (near)
+            diag_fixit(d, value->name.span, near);
+        else
+            diag_help(d, "it takes %s", a_list_of(e, words, 2));
+    }
+}
+
+/// `keep_best "top1", patience = 10, lowest = true`; `keep_best none` where the block has one.
+static void keep_best_setting(Elab *e, const PhaseWork *work, PhaseSpec *spec) {
+    const Deferred *at = map_get(&work->settings, "keep_best");
+    if (!at)
+        return;
+    Scope *outer = e->scope;
+    e->scope = at->scope;
+    const AstExpr *name = NULL;
+    for (size_t i = 0; i < at->stmt->setting.count; i++) {
+        const AstArg *value = &at->stmt->setting.values[i];
+        if (!value->value)
+            continue;
+        if (value->name.text) {
+            keep_best_word(e, value, spec);
+        } else if (name) {
+            fail(e, value->value->span, "`keep_best` takes one report");
+        } else {
+            name = value->value;
+            Value v = eval_expr(e, name);
+            if (v.kind == VALUE_STRING)
+                spec->keep_best = v.string;
+            else if (v.kind != VALUE_NONE && v.kind != VALUE_POISON)
+                fail(e, name->span, "`keep_best` takes the name of a report, and this is %s",
+                     value_text(e, v));
+        }
+    }
+    e->scope = outer;
+    if (!name) {
+        Diag *d = report_error(e, at->stmt->span, "`keep_best` needs the name of a report");
+        diag_help(d, "keep_best \"top1\"");
+    } else if (spec->keep_best && !e->diags->error_count) {
+        check_judged(e, spec, name);
+    }
 }
 
 static Span data_span(const AstStmt *stmt) {
@@ -587,6 +670,7 @@ static void elaborate_phase(Elab *e, PhaseWork *work, const char *train) {
     e->begin = context_new(e, begin, 0);
     phase_steps(e, work, spec);
     phase_evals(e, work, spec);
+    keep_best_setting(e, work, spec);
     if (begin->nodes.count)
         spec->begin = graph_attach(e, begin);
     e->phase = NULL;

@@ -317,13 +317,14 @@ static bool end_epoch(KdrtSession *session, KdrtError *error) {
     for (int64_t i = 0; i < phase_of(session)->eval_count; i++)
         if (!run_eval(session, i, &iteration))
             return true;
-    for (int64_t k = 0; k < series->count; k++)
+    bool out_of_patience = judge_epoch(session);
+    bool remains = session->at.best_epoch < 0 || session->at.best_epoch == session->at.epoch;
+    for (int64_t k = 0; remains && k < series->count; k++)
         session->result[session->at.phase * session->columns.count + series->series[k].column] =
             session->value[k];
     if (!kdrt_metrics_epoch(session, error))
         return false;
     kdrt_progress_epoch(session);
-    bool out_of_patience = judge_epoch(session);
     session->at.epoch++;
     session->at.batch = 0;
     session->pass_running = false;

@@ -118,7 +118,7 @@ struct KdrtSession {
     double *sum;         // of each series of the running epoch, weighted by examples
     double sum_examples; // of the steps
     double *value;       // of each series of the phase, after its last epoch
-    double *result;      // [phase][column], of each phase's last epoch; NaN: none
+    double *result;      // [phase][column], of the epoch that each phase ends with; NaN: none
     uint8_t *best;       // storages of the best epoch
     double best_value;
     bool epoch_ended; // since kdrt_session_step() began
