@@ -224,10 +224,16 @@ static void write_transform(Json *json, const TransformSpec *transform) {
     json_open(json, "args", '{');
     for (size_t i = 0; i < transform->args.count; i++) {
         const TransformArg *arg = &transform->args.at[i];
-        if (arg->text)
+        if (arg->text) {
             json_text(json, arg->name, arg->text);
-        else
-            json_real(json, arg->name, arg->number);
+        } else if (arg->count == 1) {
+            json_real(json, arg->name, arg->number[0]);
+        } else {
+            json_open(json, arg->name, '[');
+            for (size_t k = 0; k < arg->count; k++)
+                json_real(json, NULL, arg->number[k]);
+            json_close(json, ']');
+        }
     }
     json_close(json, '}');
     json_close(json, '}');

@@ -93,6 +93,8 @@ bool compile_elaborate(Compilation *c) {
         .define_count = c->options->defines.count,
         .real = c->options->real,
         .probe = probe_data,
+        .transform_row = transform_row,
+        .transform_shape = transform_shape,
     };
     c->program = frontend_elaborate(c->file, &options, &c->arena, &c->sources, &c->diags);
     if (!no_errors(c))

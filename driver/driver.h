@@ -44,6 +44,8 @@ bool compile_input_is_loops(const Compilation *c);
 
 /// What the frontend asks of a data set's files: the runtime reads their headers.
 DataProbe probe_data;
+TransformRow transform_row;
+TransformShape transform_shape;
 
 /// Writes to `path`, or to the standard output if it is NULL or "-". A file appears whole or not at
 /// all; failing ends the process with 2.

@@ -26,3 +26,26 @@ bool probe_data(Arena *arena, const char *source, const char *path, DataHeader *
         vec_push(arena, &header->fields, field_from(arena, &info.field[i]));
     return true;
 }
+
+bool transform_row(size_t i, const char **name, const char **parameters) {
+    *name = kdrt_transform_name(i);
+    *parameters = kdrt_transform_parameters(i);
+    return *name != NULL;
+}
+
+bool transform_shape(Arena *arena, const TransformSpec *transform, const int64_t in[3],
+                     int64_t out[3], const char **message) {
+    KdrtTransform asked = {transform->name, (int64_t)transform->args.count,
+                           arena_alloc(arena, (transform->args.count + 1) * sizeof(KdrtArg))};
+    for (size_t i = 0; i < transform->args.count; i++) {
+        const TransformArg *arg = &transform->args.at[i];
+        asked.arg[i] = (KdrtArg){arg->name, arg->text, (int64_t)arg->count, {0}};
+        for (size_t k = 0; k < arg->count && k < KDRT_MAX_NUMBERS; k++)
+            asked.arg[i].number[k] = arg->number[k];
+    }
+    KdrtError error = {0};
+    bool ok = kdrt_transform_shape(&asked, in, out, &error);
+    if (!ok)
+        *message = arena_strdup(arena, error.text);
+    return ok;
+}

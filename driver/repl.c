@@ -15,6 +15,8 @@ static FrontendOptions frontend_options(const Options *options) {
         .define_count = options->defines.count,
         .real = options->real,
         .probe = probe_data,
+        .transform_row = transform_row,
+        .transform_shape = transform_shape,
     };
 }
 

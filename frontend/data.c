@@ -9,10 +9,6 @@ static const char *const sources[] = {"idx", "cifar10", "cifar100", "npz", "imag
 static const char *const built_sources[] = {"idx", "cifar10", "cifar100"};
 static const char *const settings[] = {"normalize", "augment", "prepare", "view",   "draw",
                                        "holdout",   "fields",  "count",   "classes"};
-static const char *const transforms[] = {"random_crop", "horizontal_flip",     "center_crop",
-                                         "resize",      "random_resized_crop", "color_jitter"};
-static const char *const built_transforms[] = {"random_crop", "horizontal_flip"};
-
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
 static bool is_among(const char *name, const char *const *names, size_t count) {
@@ -101,73 +97,19 @@ static void set_normalize(Elab *e, DataSpec *spec, const AstStmt *stmt) {
              spec->std.count);
 }
 
-static bool read_transform(Elab *e, const AstArg *arg, TransformSpec *spec) {
-    const AstExpr *expr = arg->value;
-    const AstExpr *callee = expr && expr->kind == EXPR_CALL ? expr->call.callee : expr;
-    if (arg->name.text || !callee || callee->kind != EXPR_NAME) {
-        if (!callee || callee->kind != EXPR_ERROR)
-            fail(e, arg->span, "expected a transform, like random_crop(pad = 4)");
-        return false;
-    }
-    *spec = (TransformSpec){.name = callee->name, .span = arg->span};
-    if (!is_among(callee->name, transforms, COUNT(transforms))) {
-        Binding *b = scope_find(e, e->scope, callee->name, callee->span);
-        if (b && b->value.kind == VALUE_FUNCTION) {
-            not_built(e, callee->span, "a transform written in kd");
-            return false;
-        }
-        Diag *d = report_error(e, callee->span, "there is no transform `%s`", callee->name);
-        const char *near = nearest_name(callee->name, transforms, COUNT(transforms));
-        if (near)
-            diag_fixit(d, callee->span, near);
-        else
-            diag_help(d, "there are %s", a_list_of(e, transforms, COUNT(transforms)));
-        return false;
-    }
-    if (!is_among(callee->name, built_transforms, COUNT(built_transforms))) {
-        not_built(e, callee->span, arena_printf(e->arena, "`%s`", callee->name));
-        return false;
-    }
-    bool crop = strcmp(callee->name, "random_crop") == 0;
-    for (size_t i = 0; expr->kind == EXPR_CALL && i < expr->call.count; i++) {
-        const AstArg *given = &expr->call.args[i];
-        const char *name = given->name.text ? given->name.text : i == 0 && crop ? "pad" : NULL;
-        bool pad = name && strcmp(name, "pad") == 0, mode = name && strcmp(name, "mode") == 0;
-        if (!crop || (!pad && !mode)) {
-            Diag *d = report_error(e, given->span, "`%s` has no parameter `%s`", callee->name,
-                                   name ? name : expr_text(e, given->value));
-            if (crop)
-                diag_help(d, "it has `pad` and `mode`");
-            return false;
-        }
-        Value v = eval_expr(e, given->value);
-        int64_t number = 0;
-        if (v.kind == VALUE_POISON)
-            return false;
-        if (pad && (!value_is_int(v, &number) || number < 0 || number > 4096)) {
-            fail(e, given->value->span, "`pad` is a number of pixels, and this is %s",
-                 value_text(e, v));
-            return false;
-        }
-        if (mode && (v.kind != VALUE_STRING ||
-                     (strcmp(v.string, "zero") != 0 && strcmp(v.string, "reflect") != 0))) {
-            fail(e, given->value->span, "`mode` is \"zero\" or \"reflect\"");
-            return false;
-        }
-        TransformArg out = {name, (double)number, mode ? v.string : NULL};
-        vec_push(e->arena, &spec->args, out);
-    }
-    return true;
-}
-
 static void set_transforms(Elab *e, const AstStmt *stmt, bool augment, DataSpec *spec) {
     if (augment)
         spec->augment.count = 0;
     else
         spec->prepare.count = 0;
+    if (stmt->setting.count > TRANSFORM_MOST)
+        fail(e, stmt->span, "more than %d transforms, one after the other", TRANSFORM_MOST);
     for (size_t i = 0; i < stmt->setting.count; i++) {
+        const AstArg *arg = &stmt->setting.values[i];
         TransformSpec transform;
-        if (!read_transform(e, &stmt->setting.values[i], &transform))
+        if (arg->name.text)
+            fail(e, arg->span, "expected a transform, like random_crop(pad = 4)");
+        if (arg->name.text || !read_transform(e, arg->value, &transform))
             continue;
         if (augment)
             vec_push(e->arena, &spec->augment, transform);
@@ -204,7 +146,7 @@ static void set_fields(Elab *e, DataSpec *spec, const AstStmt *stmt) {
             }
             field.type.dim[field.type.rank++] = extent;
         }
-        field.type = step_type(e, field.type);
+        field.file_type = field.type;
         if (arg->value)
             field.column = eval_text(e, arg->value);
         vec_push(e->arena, &spec->fields, field);
@@ -259,7 +201,7 @@ static bool read_header(Elab *e, DataSpec *spec, Span span, bool written_down) {
         e->options.probe(e->arena, spec->source, spec->path, &header, &message)) {
         for (size_t i = 0; i < header.fields.count; i++) {
             FieldSpec field = {.name = header.fields.at[i].name,
-                               .type = step_type(e, header.fields.at[i].type)};
+                               .file_type = header.fields.at[i].type};
             vec_push(e->arena, &spec->fields, field);
         }
         spec->count = header.count;
@@ -328,6 +270,28 @@ static bool read_base(Elab *e, const AstStmt *stmt, DataSpec *spec) {
     return true;
 }
 
+/// Works out what a step sees of each field.
+static bool set_types(Elab *e, const AstStmt *stmt, DataSpec *spec) {
+    bool good = true, has_images = false;
+    const FieldSpec *fields = spec->fields.at;
+    size_t count = spec->fields.count;
+    memset(&spec->fields, 0, sizeof spec->fields); // those of the base stay as they are
+    for (size_t i = 0; i < count; i++) {
+        FieldSpec field = fields[i];
+        field.type = step_type(e, field.file_type);
+        bool is_image = field.file_type.rank == 3 && field.type.dtype == e->module->real;
+        has_images = has_images || is_image;
+        if (good && is_image)
+            good = shape_images(e, spec, stmt->data.name.span, &field.file_type, &field.type);
+        vec_push(e->arena, &spec->fields, field);
+    }
+    if (good && count && !has_images && spec->augment.count + spec->prepare.count) {
+        const TransformSpec *first = spec->augment.count ? spec->augment.at : spec->prepare.at;
+        fail(e, first->span, "`%s` has no images to transform", spec->name);
+    }
+    return good;
+}
+
 static void check_normalize(Elab *e, const AstStmt *stmt, const DataSpec *spec) {
     Type image;
     if (spec->mean.count <= 1 || !field_type(spec, "image", &image) || image.rank != 3)
@@ -350,6 +314,7 @@ void elaborate_data(Elab *e, const AstStmt *stmt) {
     for (size_t i = 0; stmt->data.body && i < stmt->data.body->count; i++)
         if (stmt->data.body->stmts[i]->kind == STMT_SETTING)
             apply_setting(e, spec, stmt->data.body->stmts[i]);
+    good = good && set_types(e, stmt, spec);
     if (good) {
         check_normalize(e, stmt, spec);
         if (spec->count < 1)

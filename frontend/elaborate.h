@@ -7,7 +7,7 @@
 ///     net.c        instances, storage, taps, sections        parts.c    paths from models
 ///     sections.c   a section as a function                   session.c  the REPL
 ///     stmt.c       statements                                builtins.c builtin_ops.c  primitives
-///     program.c    declarations of a file                    data.c     data sets
+///     program.c    declarations of a file                    data.c, transforms.c  data sets
 ///     train.c      blocks and phases                         step.c     steps, evals, updates
 ///
 /// A tensor is a node of the graph at work (`Elab.ctx`). A model is a tree of Instances, which come
@@ -522,6 +522,10 @@ bool value_axes(Elab *e, Value v, int rank, Span span, Ints *axes);
 /// Elaborates the declarations of the program's own module, in order.
 void elaborate_file(Elab *e, const AstBlock *block);
 void elaborate_declaration(Elab *e, const AstStmt *stmt);
+/// Reads one transform of an `augment` or `prepare`.
+bool read_transform(Elab *e, const AstExpr *expr, TransformSpec *spec);
+/// The shape that a step sees of images that are `file` in the file: what `augment` and `prepare` leave.
+bool shape_images(Elab *e, const DataSpec *spec, Span span, const Type *file, Type *seen);
 void elaborate_data(Elab *e, const AstStmt *stmt);
 Value data_attribute(Elab *e, Value data, const char *name, Span span);
 void elaborate_train(Elab *e, const AstStmt *stmt);

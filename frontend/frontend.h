@@ -31,6 +31,14 @@ typedef struct DataHeader {
 typedef bool DataProbe(Arena *arena, const char *source, const char *path, DataHeader *header,
                        const char **message);
 
+/// The i-th transform of images that there is, with the names of its parameters in the order of
+/// arguments without a name ("pad, mode"); false after the last.
+typedef bool TransformRow(size_t i, const char **name, const char **parameters);
+/// What `transform` makes of images [C, H, W]; an extent of -1 is not the same for all. On failure
+/// returns false and sets *message.
+typedef bool TransformShape(Arena *arena, const TransformSpec *transform, const int64_t in[3],
+                            int64_t out[3], const char **message);
+
 /// `-D name=value`: `value` is read as a kd expression, as a string where it is none.
 typedef struct FrontendDefine {
     const char *name;
@@ -42,6 +50,8 @@ typedef struct FrontendOptions {
     size_t define_count;
     DType real;       // DT_F32 unless --dtype f64
     DataProbe *probe; // NULL: data sets must write down their fields and counts
+    TransformRow *transform_row; // NULL: there are no transforms
+    TransformShape *transform_shape;
 } FrontendOptions;
 
 /// Elaborates a program that kd_parse() has read. Everything is allocated in `arena`. Returns NULL

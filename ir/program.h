@@ -16,11 +16,13 @@ typedef struct OptionSpec {
 } OptionSpec;
 
 /// One augmentation or preparation: a runtime function by name with its arguments
-/// ({"pad", 2}, {"mode", "zero"}); text is NULL for numbers.
+/// ({"pad", 2}, {"mode", "zero"}, {"scale", [0.08, 1]}); text is NULL for numbers.
+enum { TRANSFORM_MAX_NUMBERS = 4, TRANSFORM_MOST = 64 };
 typedef struct TransformArg {
     const char *name;
-    double number;
     const char *text;
+    size_t count; // of numbers
+    double number[TRANSFORM_MAX_NUMBERS];
 } TransformArg;
 typedef struct TransformSpec {
     const char *name; // "random_crop"
@@ -32,6 +34,7 @@ typedef struct FieldSpec {
     const char *name;   // "image", "label", "index"
     const char *column; // the file's own name, where it differs; else NULL
     Type type;          // of one example, as the step sees it: f32[1, 28, 28], i32[]
+    Type file_type;     // as the file has it; an extent of -1 is not the same for all examples
 } FieldSpec;
 
 typedef enum DataPart { PART_DEFAULT, PART_TRAIN, PART_VALIDATION, PART_TEST } DataPart;

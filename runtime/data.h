@@ -3,6 +3,7 @@
 #ifndef KDC_RUNTIME_DATA_H
 #define KDC_RUNTIME_DATA_H
 
+#include "runtime/image.h"
 #include "runtime/program.h"
 
 // ---- sources ------------------------------------------------------------------------------------
@@ -68,7 +69,7 @@ bool kdrt_idx_read(Bytes bytes, const IdxLimits *limits, Arena *arena, IdxArray 
 // ---- transforms ---------------------------------------------------------------------------------
 
 typedef enum TransformKind {
-#define TRANSFORM(name, text) TRANSFORM_##name,
+#define TRANSFORM(name, parameters, text) TRANSFORM_##name,
 #include "runtime/transforms.def"
 #undef TRANSFORM
     TRANSFORM_COUNT
@@ -77,18 +78,36 @@ typedef enum TransformKind {
 /// One step of augmentation or preparation, over u8 pixels [C, H, W].
 typedef struct Transform {
     TransformKind kind;
-    int64_t in[3], out[3];
-    int64_t pad;
+    int64_t pad, size[2]; // [height, width]; 0: as they come
+    bool one_size;        // `size` was one number
     bool reflect;
-    double probability;
+    ImageFilter filter;
+    double probability, scale[2], ratio[2], jitter[4];
+    int64_t fill_count;
+    uint8_t fill[IMAGE_MAX_CHANNELS];
 } Transform;
 
-/// Binds a transform to the shape that it gets; works out the shape that it leaves.
-bool kdrt_transform_bind(const TransformSpec *spec, const int64_t in[3], Transform *transform,
-                         KdrtError *error);
-/// `draw` holds four words of randomness for this transform and example.
-void kdrt_transform_apply(const Transform *transform, const uint8_t *in, uint8_t *out,
-                          const uint32_t draw[4]);
+/// Words of randomness, for one transform of one example: the blocks of Philox whose counters are
+/// `counter` and those that lie DRAW_BLOCK further on in counter[1]. `left` is 0 at first.
+enum { MOST_TRANSFORMS = 64, DRAW_BLOCK = 1 << 8 };
+typedef struct Draws {
+    uint32_t key[2], counter[4], word[4];
+    int left; // of `word`
+} Draws;
+uint32_t kdrt_draw(Draws *draws);
+
+/// Reads and checks a transform's arguments.
+bool kdrt_transform_bind(const TransformSpec *spec, Transform *transform, KdrtError *error);
+/// What it makes of images of these extents (channels, height, width); -1: not the same for all.
+bool kdrt_transform_extents(const Transform *transform, const int64_t in[3], int64_t out[3],
+                            KdrtError *error);
+/// The room that it works in, for an image of these extents; grows with each of them. -1: the image is
+/// too large.
+int64_t kdrt_transform_work_bytes(const Transform *transform, const int64_t in[3],
+                                  const int64_t out[3]);
+/// `out` has the extents that kdrt_transform_extents() tells, and is not the memory of `in`.
+void kdrt_transform_apply(const Transform *transform, const Image *in, const Image *out,
+                          Draws *draws, void *work);
 
 // ---- data sets ----------------------------------------------------------------------------------
 
@@ -96,6 +115,12 @@ typedef struct Pipeline {
     int64_t count;
     Transform *transform;
 } Pipeline;
+
+/// Room for an example on its way through a pipeline: what lies between two transforms, and what one
+/// of them works in.
+typedef struct Room {
+    int64_t image_bytes, work_bytes;
+} Room;
 
 /// A field of the manifest bound to a column, or to the example's place (`index`).
 typedef struct FieldBinding {
@@ -118,7 +143,7 @@ typedef struct Dataset {
     Files files;
     DataView part[4]; // by Part; PART_DEFAULT: test, or all where there is no test part
     FieldBinding *field;
-    int64_t scratch_bytes; // of a pipeline, for one example
+    Room room; // for the largest of its examples
 } Dataset;
 
 /// Opens the data of `spec` (at `path`) and checks that it is what the program was compiled for.
@@ -150,7 +175,7 @@ typedef struct Batch {
 typedef struct Loader Loader;
 
 /// `slot_bytes` bounds a batch (kdrt_loader_slot_bytes()), `most_examples` a part.
-Loader *kdrt_loader_open(Env *env, int64_t slot_bytes, int64_t most_examples, int64_t scratch_bytes,
+Loader *kdrt_loader_open(Env *env, int64_t slot_bytes, int64_t most_examples, Room room,
                          KdrtError *error);
 int64_t kdrt_loader_slot_bytes(const Dataset *dataset, int64_t batch);
 /// Begins a pass; one that was under way is dropped.

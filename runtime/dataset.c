@@ -136,21 +136,39 @@ static bool fail_shape(const DataSpec *spec, const Field *field, const int64_t *
 
 // ---- binding ------------------------------------------------------------------------------------
 
-static bool bind_pipeline(Arena *arena, const TransformSpec *spec, int64_t count, const int64_t *in,
-                          Pipeline *pipeline, int64_t out[3], int64_t *scratch_bytes,
-                          KdrtError *error) {
+/// Passes the extents of an image through a pipeline; makes room for it.
+static bool pass_through(const Pipeline *pipeline, const int64_t in[3], int64_t out[3], Room *room,
+                         KdrtError *error) {
+    memcpy(out, in, 3 * sizeof *out);
+    for (int64_t i = 0; i < pipeline->count; i++) {
+        int64_t from[3];
+        memcpy(from, out, sizeof from);
+        if (!kdrt_transform_extents(&pipeline->transform[i], from, out, error))
+            return false;
+        int64_t bytes = out[0] * out[1] * out[2];
+        int64_t work = kdrt_transform_work_bytes(&pipeline->transform[i], from, out);
+        if (work < 0)
+            return kdrt_fail(error, STATUS_WORLD,
+                             "an image of %" PRId64 " x %" PRId64 " pixels is too large", from[1],
+                             from[2]);
+        room->image_bytes = bytes > room->image_bytes ? bytes : room->image_bytes;
+        room->work_bytes = work > room->work_bytes ? work : room->work_bytes;
+    }
+    return true;
+}
+
+static bool bind_pipeline(Arena *arena, const TransformSpec *spec, int64_t count,
+                          Pipeline *pipeline, KdrtError *error) {
+    if (count > MOST_TRANSFORMS)
+        return kdrt_fail(error, STATUS_PROGRAM, "more than %d transforms, one after the other",
+                         MOST_TRANSFORMS);
     pipeline->transform = kdrt_arena_array(arena, (size_t)count, sizeof(Transform));
     if (!pipeline->transform)
         return kdrt_fail_memory(error, (size_t)count * sizeof(Transform));
-    memcpy(out, in, 3 * sizeof *out);
-    for (int64_t i = 0; i < count; i++) {
-        if (!kdrt_transform_bind(&spec[i], out, &pipeline->transform[i], error))
+    for (; pipeline->count < count; pipeline->count++)
+        if (!kdrt_transform_bind(&spec[pipeline->count], &pipeline->transform[pipeline->count],
+                                 error))
             return false;
-        memcpy(out, pipeline->transform[i].out, 3 * sizeof *out);
-        if (*scratch_bytes < out[0] * out[1] * out[2])
-            *scratch_bytes = out[0] * out[1] * out[2];
-        pipeline->count++;
-    }
     return true;
 }
 
@@ -201,10 +219,10 @@ static bool bind_field(Arena *arena, Dataset *dataset, const Field *field, Field
         return true;
     }
     int64_t trained[3], prepared[3];
-    if (!bind_pipeline(arena, spec->augment, spec->augment_count, column->shape, &binding->augment,
-                       trained, &dataset->scratch_bytes, error) ||
-        !bind_pipeline(arena, spec->prepare, spec->prepare_count, column->shape, &binding->prepare,
-                       prepared, &dataset->scratch_bytes, error))
+    if (!bind_pipeline(arena, spec->augment, spec->augment_count, &binding->augment, error) ||
+        !bind_pipeline(arena, spec->prepare, spec->prepare_count, &binding->prepare, error) ||
+        !pass_through(&binding->augment, column->shape, trained, &dataset->room, error) ||
+        !pass_through(&binding->prepare, column->shape, prepared, &dataset->room, error))
         return false;
     if (field->rank != 3 || memcmp(trained, field->shape, sizeof trained) != 0)
         return fail_shape(spec, field, trained, 3, path, error);

@@ -112,6 +112,29 @@ bool kdrt_data_probe(const char *source, const char *path, KdrtDataInfo *info, K
 /// The i-th source's or transform's name, NULL after the last: for checks and "did you mean".
 const char *kdrt_source_name(size_t i);
 const char *kdrt_transform_name(size_t i);
+/// The names of its parameters, in the order of arguments without a name: "pad, mode, size, fill".
+const char *kdrt_transform_parameters(size_t i);
+
+enum { KDRT_MAX_NUMBERS = 4 };
+
+/// An argument is a text, or some numbers.
+typedef struct KdrtArg {
+    const char *name;
+    const char *text; // NULL for numbers
+    int64_t count;
+    double number[KDRT_MAX_NUMBERS];
+} KdrtArg;
+
+typedef struct KdrtTransform {
+    const char *name;
+    int64_t arg_count;
+    KdrtArg *arg;
+} KdrtTransform;
+
+/// What a transform makes of images [C, H, W]; an extent of -1 is not the same for all of them. False
+/// when its arguments are wrong, or do not fit such images.
+bool kdrt_transform_shape(const KdrtTransform *transform, const int64_t in[3], int64_t out[3],
+                          KdrtError *error);
 
 // ---- entry points for generated code (runtime/abi.def lists them all) ---------------------------
 // Called by every thread of the region with its own range [begin, end) of elements, so that the

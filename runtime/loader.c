@@ -28,7 +28,7 @@ struct Loader {
     int64_t produced, taken, released; // batches; released <= taken <= produced
     bool ordered;                      // `order` holds the job's permutation
     int64_t *order;
-    uint8_t *scratch[2];
+    uint8_t *scratch[2], *workspace;
     uint8_t *memory;
     int64_t slot_bytes;
     Batch slot[SLOT_COUNT];
@@ -78,14 +78,22 @@ static void fill_pixels(Loader *loader, const FieldBinding *binding, const FileC
                         int64_t row, void *to) {
     const LoaderJob *job = &loader->job;
     const Pipeline *pipeline = job->training ? &binding->augment : &binding->prepare;
-    const uint8_t *pixels = column->data + row * column->stride_bytes;
+    Image image = kdrt_image((uint8_t *)(uintptr_t)column->data + row * column->stride_bytes,
+                             column->shape[0], column->shape[1], column->shape[2]);
     for (int64_t i = 0; i < pipeline->count; i++) {
-        uint32_t word[4];
-        draw_words(job->seed, STREAM_AUGMENT + (uint32_t)i, row, job->epoch, job->phase, word);
-        uint8_t *out = loader->scratch[i % 2];
-        kdrt_transform_apply(&pipeline->transform[i], pixels, out, word);
-        pixels = out;
+        Draws draws = {{(uint32_t)job->seed, (uint32_t)(job->seed >> 32)},
+                       {(uint32_t)row, STREAM_AUGMENT + (uint32_t)i, (uint32_t)job->epoch,
+                        (uint32_t)job->phase},
+                       {0},
+                       0};
+        int64_t in[3] = {image.channels, image.height, image.width}, out[3];
+        KdrtError none = {0};
+        kdrt_transform_extents(&pipeline->transform[i], in, out, &none); // as when it was opened
+        Image next = kdrt_image(loader->scratch[i % 2], out[0], out[1], out[2]);
+        kdrt_transform_apply(&pipeline->transform[i], &image, &next, &draws, loader->workspace);
+        image = next;
     }
+    const uint8_t *pixels = image.at;
     int64_t count = binding->pixel_count;
     for (int64_t c = 0; c < binding->channels; c++) {
         if (binding->field->dtype == DTYPE_f32) {
@@ -180,7 +188,7 @@ static int start_thread(Loader *loader) {
     return result;
 }
 
-Loader *kdrt_loader_open(Env *env, int64_t slot_bytes, int64_t most_examples, int64_t scratch_bytes,
+Loader *kdrt_loader_open(Env *env, int64_t slot_bytes, int64_t most_examples, Room room,
                          KdrtError *error) {
     Loader *loader = kdrt_alloc(env, sizeof(Loader));
     if (!loader) {
@@ -192,8 +200,10 @@ Loader *kdrt_loader_open(Env *env, int64_t slot_bytes, int64_t most_examples, in
     loader->memory = kdrt_alloc(env, (size_t)(slot_bytes * SLOT_COUNT));
     loader->order = kdrt_alloc(env, (size_t)most_examples * sizeof *loader->order);
     for (int i = 0; i < 2; i++)
-        loader->scratch[i] = kdrt_alloc(env, (size_t)scratch_bytes);
-    bool ok = loader->memory && loader->order && loader->scratch[0] && loader->scratch[1];
+        loader->scratch[i] = kdrt_alloc(env, (size_t)room.image_bytes);
+    loader->workspace = kdrt_alloc(env, (size_t)room.work_bytes);
+    bool ok = loader->memory && loader->order && loader->scratch[0] && loader->scratch[1] &&
+              loader->workspace;
     if (!ok)
         kdrt_fail_memory(error, (size_t)(slot_bytes * SLOT_COUNT));
     pthread_mutex_init(&loader->lock, NULL);
@@ -257,6 +267,7 @@ void kdrt_loader_close(Loader *loader) {
     pthread_cond_destroy(&loader->work);
     pthread_mutex_destroy(&loader->lock);
     Env *env = loader->env;
+    kdrt_free(env, loader->workspace);
     kdrt_free(env, loader->scratch[1]);
     kdrt_free(env, loader->scratch[0]);
     kdrt_free(env, loader->order);

@@ -232,6 +232,16 @@ static void read_option(Reader *r, const json_t *object, OptionSpec *option) {
     option->text = text ? text : "";
 }
 
+static void read_numbers(Reader *r, const json_t *list, const char *what, TransformArg *arg) {
+    arg->count = (int64_t)json_array_size(list);
+    if (arg->count > KDRT_MAX_NUMBERS) {
+        wrong(r, "too many numbers in", what);
+        arg->count = 0;
+    }
+    for (int64_t i = 0; i < arg->count; i++)
+        arg->number[i] = get_number(r, json_array_get(list, (size_t)i), what);
+}
+
 static void read_transforms(Reader *r, const json_t *list, TransformSpec **transforms,
                             int64_t *count) {
     *transforms = get_array(r, list, sizeof(TransformSpec), count);
@@ -251,12 +261,13 @@ static void read_transforms(Reader *r, const json_t *list, TransformSpec **trans
             TransformArg *arg = &transform->arg[transform->arg_count++];
             const char *name = kdrt_arena_text(r->arena, "%s", key);
             arg->name = name ? name : "";
+            arg->count = 1;
             if (json_is_string(value))
                 arg->text = keep_text(r, value, key);
-            else if (json_is_boolean(value))
-                arg->number = json_is_true(value);
+            else if (json_is_array(value))
+                read_numbers(r, value, key, arg);
             else
-                arg->number = get_number(r, value, key);
+                arg->number[0] = get_number(r, value, key);
         }
     }
 }

@@ -64,17 +64,8 @@ typedef struct Field {
     int64_t size_bytes; // of one example
 } Field;
 
-typedef struct TransformArg {
-    const char *name;
-    double number;
-    const char *text; // NULL for numbers
-} TransformArg;
-
-typedef struct TransformSpec {
-    const char *name;
-    int64_t arg_count;
-    TransformArg *arg;
-} TransformSpec;
+typedef KdrtArg TransformArg;
+typedef KdrtTransform TransformSpec;
 
 typedef struct DataSpec {
     const char *name, *source, *path;

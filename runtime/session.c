@@ -67,7 +67,8 @@ static bool open_data(KdrtSession *session, KdrtError *error) {
     session->dataset = kdrt_arena_array(&session->arena, (size_t)m->data_count, sizeof(Dataset));
     if (!session->dataset)
         return kdrt_fail_memory(error, (size_t)m->data_count * sizeof(Dataset));
-    int64_t slot_bytes = 0, most_examples = 0, scratch_bytes = 0;
+    int64_t slot_bytes = 0, most_examples = 0;
+    Room room = {0};
     for (int64_t i = 0; i < m->data_count; i++) {
         Dataset *dataset = &session->dataset[i];
         if (!kdrt_dataset_open(&session->env, &session->arena, &m->data[i],
@@ -75,8 +76,10 @@ static bool open_data(KdrtSession *session, KdrtError *error) {
             return false;
         if (most_examples < dataset->files.train.count)
             most_examples = dataset->files.train.count;
-        if (scratch_bytes < dataset->scratch_bytes)
-            scratch_bytes = dataset->scratch_bytes;
+        if (room.image_bytes < dataset->room.image_bytes)
+            room.image_bytes = dataset->room.image_bytes;
+        if (room.work_bytes < dataset->room.work_bytes)
+            room.work_bytes = dataset->room.work_bytes;
     }
     for (int64_t i = 0; i < m->phase_count; i++) {
         const PhaseSpec *phase = &m->phase[i];
@@ -90,8 +93,7 @@ static bool open_data(KdrtSession *session, KdrtError *error) {
             slot_bytes = bytes > slot_bytes ? bytes : slot_bytes;
         }
     }
-    session->loader =
-        kdrt_loader_open(&session->env, slot_bytes, most_examples, scratch_bytes, error);
+    session->loader = kdrt_loader_open(&session->env, slot_bytes, most_examples, room, error);
     return session->loader != NULL;
 }
 

@@ -64,6 +64,23 @@ ok 'two labels' '"$KDC" run see100.kd -- --out hundred.run --quiet'
 ok 'the fine one is `label`; normalised by channel' \
     '[[ $(row hundred.run) == "2.0000 49.0000 0.4000 0.3000 0.6000 19.0000 99.0000 0.0000 0.0000 0.2000" ]]'
 
+# Every transform, drawn by seed, epoch and example alone: not by threads, nor by batches.
+sed -e 's/cifar10("ten")/cifar10("ten") {\
+    prepare resize(36), center_crop(size = 32)\
+    augment random_crop(pad = 4, mode = "reflect"), horizontal_flip(p = 0.3), auto_augment(fill = 128), cutout(16),\
+            color_jitter(strength = 0.5), grayscale, random_resized_crop(size = [32, 32], scale = [0.2, 1])\
+}/' see.kd >augmented.kd
+for batch in 2 4; do
+    for threads in 1 2; do
+        sed "s/batch  4/batch  $batch/" augmented.kd >one.kd
+        ok "augmented, batches of $batch, $threads threads" \
+            '"$KDC" run one.kd -- --out "augmented$batch$threads" --threads $threads --epochs 2 --quiet'
+        row "augmented$batch$threads" >>augmented.rows
+    done
+done
+ok 'the same images whatever the threads and batches' '[[ $(sort -u augmented.rows | wc -l) -eq 1 ]]'
+ok 'other images than without' '[[ $(cat augmented.rows) != *"0.7333 0.8000 0.8667"* ]]'
+
 # ResNet-8 of github.com/karanchahal/distiller, whose blocks end without a ReLU, as its weights name the parts.
 # PyTorch counts 6411 right of 10000; one more or less may turn by rounding.
 weights=$shared/teachers/cifar100/resnet8_kc.safetensors test=$shared/data/cifar-100/test.bin

@@ -1,4 +1,4 @@
-// tests/unit/runtime/data.c -- readers and their messages, transforms, the loader.
+// tests/unit/runtime/data.c -- readers and their messages, the loader.
 #include "tests/unit/runtime/tiny.h"
 
 #include <setjmp.h>
@@ -343,73 +343,6 @@ static void data_is_what_was_compiled_for(void **state) {
     }
 }
 
-// ---- transforms ---------------------------------------------------------------------------------
-
-static Transform bound(const char *name, TransformArg *args, int64_t count, const int64_t in[3]) {
-    TransformSpec spec = {name, count, args};
-    Transform transform;
-    KdrtError error = {0};
-    if (!kdrt_transform_bind(&spec, in, &transform, &error))
-        fail_msg("%s", error.text);
-    return transform;
-}
-
-static void transforms(void **state) {
-    (void)state;
-    const int64_t in[3] = {1, 2, 3};
-    const uint8_t x[] = {1, 2, 3, 4, 5, 6};
-    uint8_t y[6];
-    const uint32_t never[4] = {0x80000000u}, always[4] = {0x7fffffffu};
-    Transform flip = bound("horizontal_flip", NULL, 0, in);
-    kdrt_transform_apply(&flip, x, y, always);
-    assert_memory_equal(y, ((const uint8_t[]){3, 2, 1, 6, 5, 4}), 6);
-    kdrt_transform_apply(&flip, x, y, never);
-    assert_memory_equal(y, x, 6);
-
-    TransformArg args[] = {{"pad", 1, NULL}, {"mode", 0, "zero"}};
-    Transform crop = bound("random_crop", args, 2, in);
-    const uint32_t top_left[4] = {0, 0}, middle[4] = {0x60000000u, 0x60000000u},
-                   bottom_right[4] = {0xffffffffu, 0xffffffffu};
-    kdrt_transform_apply(&crop, x, y, top_left);
-    assert_memory_equal(y, ((const uint8_t[]){0, 0, 0, 0, 1, 2}), 6);
-    kdrt_transform_apply(&crop, x, y, middle);
-    assert_memory_equal(y, x, 6);
-    kdrt_transform_apply(&crop, x, y, bottom_right);
-    assert_memory_equal(y, ((const uint8_t[]){5, 6, 0, 0, 0, 0}), 6);
-    args[1].text = "reflect";
-    crop = bound("random_crop", args, 2, in);
-    kdrt_transform_apply(&crop, x, y, top_left);
-    assert_memory_equal(y, ((const uint8_t[]){5, 4, 5, 2, 1, 2}), 6);
-
-    TransformArg size = {"size", 1, NULL};
-    Transform center = bound("center_crop", &size, 1, in);
-    kdrt_transform_apply(&center, x, y, never);
-    assert_int_equal(y[0], 2);
-    assert_int_equal(center.out[1] * center.out[2], 1);
-
-    const struct {
-        TransformSpec spec;
-        const char *message;
-    } wrong[] = {
-        {{"random_crop", 1, &(TransformArg){"pad", -1, NULL}},
-         "random_crop: `pad` is -1, for images of 2 pixels"},
-        {{"random_crop", 1, &(TransformArg){"mode", 0, "mirror"}},
-         "random_crop: `mode` is `zero` or `reflect`, not `mirror`"},
-        {{"random_crop", 1, &(TransformArg){"size", 9, NULL}},
-         "random_crop: `size` is 9, for padded images of 2 pixels"},
-        {{"center_crop", 0, NULL}, "center_crop: `size` is 0, for images of 2 pixels"},
-        {{"horizontal_flip", 1, &(TransformArg){"p", 2, NULL}},
-         "horizontal_flip: `p` is 2, no probability"},
-        {{"cutmix", 0, NULL}, "no transform is called `cutmix`"},
-    };
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        KdrtError error = {0};
-        Transform transform;
-        assert_false(kdrt_transform_bind(&wrong[i].spec, in, &transform, &error));
-        assert_string_equal(error.text, wrong[i].message);
-    }
-}
-
 // ---- the loader ---------------------------------------------------------------------------------
 
 static void shuffles_are_permutations(void **state) {
@@ -438,7 +371,7 @@ static void every_example_once(void **state) {
     Field field[3] = {{"image", "image", DTYPE_f64, 3, {1, 5, 6}, 240},
                       {"label", "label", DTYPE_i32, 0, {0}, 4},
                       {"index", "index", DTYPE_i32, 0, {0}, 4}};
-    TransformArg pad = {"pad", 2, NULL};
+    TransformArg pad = {"pad", NULL, 1, {2}};
     TransformSpec augment[] = {{"random_crop", 1, &pad}, {"horizontal_flip", 0, NULL}};
     double mean[] = {0.5}, std[] = {0.25};
     DataSpec spec = {.name = "dots",
@@ -461,7 +394,7 @@ static void every_example_once(void **state) {
     KdrtError error = {0};
     assert_true(kdrt_dataset_open(&env, &arena, &spec, path, &dataset, &error));
     Loader *loader = kdrt_loader_open(&env, kdrt_loader_slot_bytes(&dataset, 16), 100,
-                                      dataset.scratch_bytes, &error);
+                                      dataset.room, &error);
     assert_non_null(loader);
 
     // Training: all 90, shuffled, the pixels of an example the same in whichever batch it is.
@@ -545,7 +478,7 @@ int main(void) {
         cmocka_unit_test(idx_packed_messages),  cmocka_unit_test(idx_damage),
         cmocka_unit_test(probes_idx),           cmocka_unit_test(probes_cifar),
         cmocka_unit_test(real_fashion_mnist),   cmocka_unit_test(data_is_what_was_compiled_for),
-        cmocka_unit_test(transforms),           cmocka_unit_test(shuffles_are_permutations),
+        cmocka_unit_test(shuffles_are_permutations),
         cmocka_unit_test(every_example_once),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
