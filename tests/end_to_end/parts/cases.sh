@@ -2,6 +2,8 @@
 # They run with $KDC, the executable, and $KDC_BUILD, the build tree.
 set -u
 parts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$parts/../../.." && pwd)
+shared=$(realpath -m "${KDC_SHARED:-$root/../shared}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 2
@@ -52,6 +54,18 @@ same_run() {
             cmp "$weights" "$2/${weights##*/}" || return
         done &&
         [[ -z $(find "$2" -name '*.tmp') ]]
+}
+
+# unpacked SET: the folder of a real data set, unpacked once into the build tree; nothing where $KDC_SHARED lacks it.
+unpacked() {
+    local from=$shared/data to=${KDC_BUILD:-$root/build/release}/data
+    [[ -d $from/$1 ]] || return 1
+    mkdir -p "$to"
+    (
+        flock 9
+        [[ -e $to/$1.unpacked ]] || { sh "$from/unpack.sh" "$to" "$1" && touch "$to/$1.unpacked"; }
+    ) 9>"$to/$1.lock" >&2 || return
+    echo "$to/$1"
 }
 
 finish() {
