@@ -257,8 +257,16 @@ static void early_decay_as_the_authors_print_it(void **fixture) {
                             {60, {1, 1, 4.86}}, {90, {1, 1, 4.374}}, {0}};
     const Row cifar[] = {
         {1, {0, 0, 6}}, {60, {0, 0, 5.4}}, {61, {1, 0.1, 5.4}}, {160, {1, 0.1, 4.86}}, {0}};
+    // "lrdv1": without the early decaying teacher; "cd.ce": and without guided KD.
+    const Row imagenet_plain[] = {
+        {1, {1, 1, 6}}, {30, {1, 1, 5.4}}, {60, {1, 1, 4.86}}, {90, {1, 1, 4.374}}, {0}};
+    const Row imagenet_cd[] = {{1, {1, 1, 6}}, {0}};
+    const Row cifar_plain[] = {{1, {1, 0.1, 6}}, {0}};
     follow(*fixture, "imagenet", imagenet, 100);
+    follow(*fixture, "imagenet_plain", imagenet_plain, 100);
+    follow(*fixture, "imagenet_cd", imagenet_cd, 100);
     follow(*fixture, "cifar", cifar, 200);
+    follow(*fixture, "cifar_plain", cifar_plain, 200);
 }
 
 int main(void) {
