@@ -6,72 +6,10 @@
 
 #include "codegen/codegen.h"
 #include "support/diag.h"
+#include "support/json.h"
 
-typedef struct Json {
-    StrBuf text;
-    bool first; // nothing stands in the open bracket yet
-} Json;
-
-// ---- JSON
-// --------------------------------------------------------------------------------------------
-
-static void json_string(Json *json, const char *text) {
-    strbuf_putc(&json->text, '"');
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        if (*c == '"' || *c == '\\')
-            strbuf_printf(&json->text, "\\%c", *c);
-        else if (*c < 0x20)
-            strbuf_printf(&json->text, "\\u%04x", *c);
-        else
-            strbuf_putc(&json->text, (char)*c);
-    }
-    strbuf_putc(&json->text, '"');
-}
-
-/// Begins a member of an object, or with name NULL an element of a list.
-static void json_next(Json *json, const char *name) {
-    if (!json->first)
-        strbuf_puts(&json->text, ", ");
-    json->first = false;
-    if (name) {
-        json_string(json, name);
-        strbuf_puts(&json->text, ": ");
-    }
-}
-
-static void json_open(Json *json, const char *name, char bracket) {
-    json_next(json, name);
-    strbuf_putc(&json->text, bracket);
-    json->first = true;
-}
-
-static void json_close(Json *json, char bracket) {
-    strbuf_putc(&json->text, bracket);
-    json->first = false;
-}
-
-static void json_text(Json *json, const char *name, const char *value) {
-    json_next(json, name);
-    if (value)
-        json_string(json, value);
-    else
-        strbuf_puts(&json->text, "null");
-}
-
-static void json_int(Json *json, const char *name, int64_t value) {
-    json_next(json, name);
-    strbuf_printf(&json->text, "%" PRId64, value);
-}
-
-static void json_real(Json *json, const char *name, double value) {
-    json_next(json, name);
-    strbuf_printf(&json->text, "%.17g", value);
-}
-
-static void json_flag(Json *json, const char *name, bool value) {
-    json_next(json, name);
-    strbuf_puts(&json->text, value ? "true" : "false");
-}
+// ---- the module
+// ----------------------------------------------------------------------------------------
 
 static void json_type(Json *json, const Type *type) {
     json_text(json, "dtype", dtype_name(type->dtype));
@@ -80,9 +18,6 @@ static void json_type(Json *json, const Type *type) {
         json_int(json, NULL, type->dim[i]);
     json_close(json, ']');
 }
-
-// ---- the module
-// ----------------------------------------------------------------------------------------
 
 static uint64_t hash_text(uint64_t hash, const char *text) {
     return text ? hash_bytes(text, strlen(text), hash) : hash_mix(hash, 0);
