@@ -126,6 +126,8 @@ bool compile_run_passes(Compilation *c) {
                     .time = options->time_passes,
                     .print_after = options->print_after,
                     .disabled = options->without},
+        .observe = c->observe,
+        .observer = c->observer,
         .program = c->program,
         .sources = &c->sources,
         .diags = &c->diags,

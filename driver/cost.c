@@ -1,32 +1,26 @@
-// driver/cost.c -- `kdc cost model.kd`: what networks and steps cost, without compiling them.
+// driver/cost.c -- `kdc cost model.kd`: what networks, steps and loss terms cost, without running
+// them.
 //
 // A model's multiply-adds are those of the contractions with its weights, in the elaborated graph
-// that uses each weight least: a step may show a model two views of an example. A step's are
-// counted after the passes, so that what they drop does not count; but without `layout`, whose
-// blocks of channels are filled up with zeros. Forward is what is left where gradients cost
-// nothing, backward the rest. Kernels and bytes are those of the program as it would be compiled.
+// that uses each weight least: a step may show a model two views of an example.
+//
+// A graph's kernels and bytes are those of the program as it would be compiled. Its operations are
+// counted in the same run, just before `layout`, whose blocks of channels are filled up with zeros:
+// after all that drops, shares and folds, that is.
+//
+// A term costs what would go if it were taken out of its step. So the program is elaborated a
+// second time, each step is put through the passes once more without each of its terms
+// (ir/terms.c), and what then lacks is the term's. What several terms need stays when one goes: it
+// is the step's shared part.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "driver/driver.h"
-#include "ir/cost.h"
+#include "driver/cost.h"
 
-// ---- models ----
-
-typedef struct Part {
-    const char *name; // "layer1"; of a model's own parameters ""
-    int64_t parameters, macs;
-} Part;
-
-typedef struct Model {
-    const char *name;
-    int64_t parameters, macs;
-    Vec(Part) parts;
-} Model;
-
-typedef Vec(Model *) Models;
+// ---- models
+// ----------------------------------------------------------------------------------------
 
 static bool begins_path(const char *path, const char *with) {
     size_t length = strlen(with);
@@ -94,28 +88,28 @@ static int64_t *macs_by_storage(const Program *program, Arena *arena) {
     return least;
 }
 
-static Model *model_named(Models *models, const char *name, Arena *arena) {
+static ModelCost *model_named(ModelCosts *models, const char *name, Arena *arena) {
     for (size_t i = 0; i < models->count; i++)
         if (strcmp(models->at[i]->name, name) == 0)
             return models->at[i];
-    Model *model = arena_new(arena, Model);
+    ModelCost *model = arena_new(arena, ModelCost);
     model->name = name;
     vec_push(arena, models, model);
     return model;
 }
 
-static Part *part_named(Model *model, const char *name, Arena *arena) {
+static PartCost *part_named(ModelCost *model, const char *name, Arena *arena) {
     for (size_t i = 0; i < model->parts.count; i++)
         if (strcmp(model->parts.at[i].name, name) == 0)
             return &model->parts.at[i];
-    vec_push(arena, &model->parts, (Part){.name = name});
+    vec_push(arena, &model->parts, (PartCost){.name = name});
     return &vec_last(&model->parts);
 }
 
-static Models count_models(const Program *program, Arena *arena) {
+static ModelCosts count_models(const Program *program, Arena *arena) {
     const Module *module = program->module;
     const int64_t *macs = macs_by_storage(program, arena);
-    Models models = {0};
+    ModelCosts models = {0};
     for (size_t i = 0; i < module->storages.count; i++) {
         const Storage *storage = module->storages.at[i];
         if (storage->kind != STORAGE_PARAMETER)
@@ -123,8 +117,8 @@ static Models count_models(const Program *program, Arena *arena) {
         size_t length = owner_length(program, storage->name);
         const char *inside = storage->name + length + (storage->name[length] == '.');
         size_t part_length = strchr(inside, '.') ? strcspn(inside, ".") : 0;
-        Model *model = model_named(&models, arena_strndup(arena, storage->name, length), arena);
-        Part *part = part_named(model, arena_strndup(arena, inside, part_length), arena);
+        ModelCost *model = model_named(&models, arena_strndup(arena, storage->name, length), arena);
+        PartCost *part = part_named(model, arena_strndup(arena, inside, part_length), arena);
         part->parameters += type_count(&storage->type);
         part->macs += macs[storage->id];
         model->parameters += type_count(&storage->type);
@@ -133,87 +127,272 @@ static Models count_models(const Program *program, Arena *arena) {
     return models;
 }
 
-static void print_models(StrBuf *out, const Models *models) {
-    strbuf_printf(out, "%-28s %14s %16s %16s\n", "model", "parameters", "MACs", "MACs up to here");
-    for (size_t i = 0; i < models->count; i++) {
-        const Model *model = models->at[i];
-        int64_t macs = 0;
-        strbuf_printf(out, "%-28s %14" PRId64 " %16" PRId64 "\n", model->name, model->parameters,
-                      model->macs);
-        for (size_t k = 0; k < model->parts.count; k++) {
-            const Part *part = &model->parts.at[k];
-            macs += part->macs;
-            strbuf_printf(out, "  .%-25s %14" PRId64 " %16" PRId64 " %16" PRId64 "\n", part->name,
-                          part->parameters, part->macs, macs);
+// ---- graphs
+// ----------------------------------------------------------------------------------------
+
+/// Operations of each graph of a module, counted on the way through the passes.
+typedef struct Counted {
+    Arena *arena;
+    Vec(GraphCost) graph; // by index
+} Counted;
+
+static void count_work(const Module *module, const char *next_pass, void *data) {
+    Counted *counted = data;
+    if (strcmp(next_pass, "layout") != 0)
+        return;
+    for (size_t i = 0; i < module->graphs.count; i++) {
+        GraphCost cost = {0};
+        graph_count_work(module->graphs.at[i], &cost);
+        vec_push(counted->arena, &counted->graph, cost);
+    }
+}
+
+static void count_kernels(const Module *module, Counted *counted) {
+    for (size_t i = 0; i < counted->graph.count; i++)
+        graph_count_kernels(module->graphs.at[i], &counted->graph.at[i], counted->arena);
+}
+
+/// By storage: does a run of the graph read it? What a phase computes at its beginning stands for
+/// what it was computed from.
+static uint8_t *storages_read(const Graph *graph, Arena *arena) {
+    const Module *module = graph->module;
+    uint8_t *read = arena_array(arena, uint8_t, module->storages.count);
+    for (size_t i = 0; i < graph->nodes.count; i++)
+        if (graph->nodes.at[i]->op == OP_read)
+            read[graph->nodes.at[i]->attrs->storage] = 1;
+    for (size_t g = 0; g < module->graphs.count; g++) {
+        const Graph *prologue = module->graphs.at[g];
+        if (prologue->role != GRAPH_PROLOGUE || prologue->phase != graph->phase)
+            continue;
+        uint8_t *wanted = arena_array(arena, uint8_t, prologue->nodes.count);
+        for (size_t i = prologue->nodes.count; i-- > 0;) {
+            const Node *node = prologue->nodes.at[i];
+            wanted[i] |= node->op == OP_write && read[node->attrs->storage];
+            if (wanted[i] && node->op == OP_read)
+                read[node->attrs->storage] = 1;
+            for (uint32_t k = 0; wanted[i] && k < node->arity; k++)
+                wanted[node->operand[k]->id] = 1;
         }
     }
+    return read;
 }
 
-// ---- steps ----
-
-static bool runs_often(const Program *program, size_t graph) {
-    const Graph *g = program->module->graphs.at[graph];
-    return batch_of(program, graph) || g->role == GRAPH_PROLOGUE;
+/// Elements of the parameters among the first `count` storages that are marked, and in `also` too,
+/// unless that is NULL.
+static int64_t parameters_among(const Module *module, size_t count, const uint8_t *marked,
+                                const uint8_t *also) {
+    int64_t parameters = 0;
+    for (size_t i = 0; i < count; i++)
+        if (module->storages.at[i]->kind == STORAGE_PARAMETER && marked[i] && (!also || also[i]))
+            parameters += type_count(&module->storages.at[i]->type);
+    return parameters;
 }
 
-static const Graph *graph_named(const Module *module, const char *name) {
-    for (size_t i = 0; i < module->graphs.count; i++)
-        if (strcmp(module->graphs.at[i]->name, name) == 0)
-            return module->graphs.at[i];
-    return NULL;
+static void subtract(GraphCost *cost, const GraphCost *other) {
+    for (int s = 0; s < STAGE_COUNT; s++) {
+        cost->stage[s].macs -= other->stage[s].macs;
+        cost->stage[s].flops -= other->stage[s].flops;
+        cost->stage[s].kernels -= other->stage[s].kernels;
+    }
+    cost->kept_bytes -= other->kept_bytes;
+    cost->arena_bytes -= other->arena_bytes;
 }
 
-static void print_graphs(StrBuf *out, const Program *program, const Module *forward,
-                         const Module *whole) {
-    strbuf_printf(out, "\n%-28s %6s %16s %16s %8s %14s\n", "graph", "batch", "forward MACs",
-                  "backward MACs", "kernels", "bytes");
-    for (size_t i = 0; i < program->module->graphs.count; i++) {
-        const Graph *graph = program->module->graphs.at[i];
-        if (!runs_often(program, i))
+// ---- terms
+// -----------------------------------------------------------------------------------------
+
+/// One step without one of its terms.
+typedef struct Without {
+    const char *step; // its graph's name
+    LossTerm term;
+    size_t graph; // index
+} Without;
+
+typedef struct Withouts {
+    Compilation compilation;
+    Counted counted;
+    Vec(Without) at;
+} Withouts;
+
+/// Leaves of a step no more than that it updates what it updates, so that the rest of the module
+/// takes none of that for constant.
+static void keep_writes_only(Graph *graph) {
+    size_t count = graph->nodes.count;
+    for (size_t i = 0; i < count; i++) {
+        const Node *write = graph->nodes.at[i];
+        if (write->op != OP_write)
             continue;
-        const Graph *without_gradients = graph_named(forward, graph->name);
-        const Graph *counted = graph_named(whole, graph->name);
-        int64_t first = without_gradients ? graph_macs(without_gradients) : 0;
-        int64_t all = counted ? graph_macs(counted) : 0;
-        int64_t batch = batch_of(program, i);
-        const char *examples = batch ? arena_printf(out->arena, "%" PRId64, batch) : "-";
-        strbuf_printf(out, "%-28s %6s %16" PRId64 " %16" PRId64 " %8zu %14" PRId64 "\n",
-                      graph->name, examples, first, all - first, graph->kernels.count,
-                      graph->step_bytes);
+        const Storage *storage = graph->module->storages.at[write->attrs->storage];
+        ir_write(graph, storage, ir_full(graph, 0, &storage->type));
+    }
+    uint8_t *live = arena_array(graph->module->arena, uint8_t, graph->nodes.count);
+    memset(live + count, 1, graph->nodes.count - count);
+    graph_keep_only(graph, live);
+}
+
+static bool count_without_terms(Withouts *w, const Options *options) {
+    Compilation *c = &w->compilation;
+    compile_begin(c, options, options->inputs.at[0]);
+    c->quiet = true;
+    w->counted.arena = &c->arena;
+    c->observe = count_work;
+    c->observer = &w->counted;
+    if (!compile_read(c) || !compile_elaborate(c))
+        return false;
+    Module *module = c->module;
+    size_t count = module->graphs.count;
+    for (size_t g = 0; g < count; g++) {
+        Graph *graph = module->graphs.at[g];
+        bool counts = graph->role == GRAPH_STEP && batch_of(c->program, g);
+        for (size_t t = 0; counts && t < graph->terms.count; t++) {
+            Without without = {graph->name, graph->terms.at[t], module->graphs.count};
+            const char *name = arena_printf(&c->arena, "%s without %zu", graph->name, t);
+            graph_without_term(graph, t, name, &c->arena);
+            vec_push(&c->arena, &w->at, without);
+        }
+        if (graph->role == GRAPH_STEP)
+            keep_writes_only(graph);
+        else
+            graph->nodes.count = 0;
+    }
+    if (!compile_run_passes(c))
+        return false;
+    count_kernels(module, &w->counted);
+    return true;
+}
+
+static void add_terms(GraphRow *row, const Withouts *w, const uint8_t *read, Arena *arena) {
+    row->shared = row->cost;
+    row->shared_parameters = row->parameters;
+    for (size_t i = 0; i < w->at.count; i++) {
+        const Without *without = &w->at.at[i];
+        if (strcmp(without->step, row->graph->name) != 0)
+            continue;
+        const Module *module = w->compilation.module; // begins with the same storages
+        size_t storages = row->graph->module->storages.count;
+        if (module->storages.count < storages)
+            storages = module->storages.count;
+        const uint8_t *rest = storages_read(module->graphs.at[without->graph], arena);
+        TermCost term = {.name = without->term.name, .span = without->term.span, .cost = row->cost};
+        subtract(&term.cost, &w->counted.graph.at[without->graph]);
+        term.parameters = row->parameters - parameters_among(module, storages, read, rest);
+        subtract(&row->shared, &term.cost);
+        row->shared_parameters -= term.parameters;
+        vec_push(arena, &row->terms, term);
     }
 }
 
-static void print_memory(StrBuf *out, const Module *module) {
-    int64_t all = module->storage_bytes + module->phase_bytes + module->step_bytes;
-    strbuf_printf(out, "\n%-28s %14s\n", "memory", "bytes");
-    strbuf_printf(out, "%-28s %14" PRId64 "\n", "parameters and states", module->storage_bytes);
-    strbuf_printf(out, "%-28s %14" PRId64 "\n", "constant in a phase", module->phase_bytes);
-    strbuf_printf(out, "%-28s %14" PRId64 "\n", "largest graph", module->step_bytes);
-    strbuf_printf(out, "%-28s %14" PRId64 "\n", "all", all);
+// ---- phases
+// ----------------------------------------------------------------------------------------
+
+int64_t phase_peak_bytes(const CostReport *report, const PhaseCost *phase) {
+    return report->storage_bytes + phase->constant_bytes + phase->arena_bytes;
 }
 
-// ---- the command ----
+static void mark_all(uint8_t *marked, const uint8_t *more, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        marked[i] |= more[i];
+}
 
-typedef enum Purpose {
-    AS_COMPILED, // for kernels and bytes; says what is wrong with the program
-    FORWARD,     // without gradients and layouts
-    WHOLE,       // without layouts
-} Purpose;
+static bool is_deployed(const Program *program, uint32_t storage) {
+    for (size_t d = 0; d < program->deploys.count; d++)
+        for (size_t i = 0; i < program->deploys.at[d]->storages.count; i++)
+            if (program->deploys.at[d]->storages.at[i] == storage)
+                return true;
+    return false;
+}
 
-/// As far as kernels and their memory. `models` is filled before the passes.
-static bool compile(Compilation *c, const Options *options, Purpose purpose, Models *models) {
+static void count_parameters(const Program *program, PhaseCost *phase, const uint8_t *read,
+                             const uint8_t *trained) {
+    phase->train_only = program->deploys.count ? 0 : -1;
+    for (size_t i = 0; i < program->module->storages.count; i++) {
+        const Storage *storage = program->module->storages.at[i];
+        if (storage->kind != STORAGE_PARAMETER || !(read[i] || trained[i]))
+            continue;
+        int64_t count = type_count(&storage->type);
+        *(trained[i] ? &phase->trained : &phase->frozen) += count;
+        if (program->deploys.count && !is_deployed(program, (uint32_t)i))
+            phase->train_only += count;
+    }
+}
+
+static PhaseCost count_phase(const Compilation *c, int32_t number, const Counted *counted,
+                             const Withouts *w, Arena *arena) {
+    const Module *module = c->module;
+    size_t storages = module->storages.count;
+    PhaseCost phase = {.spec = c->program->phases.at[number]};
+    uint8_t *read = arena_array(arena, uint8_t, storages);
+    uint8_t *trained = arena_array(arena, uint8_t, storages);
+    for (size_t g = 0; g < module->graphs.count; g++) {
+        const Graph *graph = module->graphs.at[g];
+        if (graph->phase != number)
+            continue;
+        if (graph->step_bytes > phase.arena_bytes)
+            phase.arena_bytes = graph->step_bytes;
+        int64_t batch = batch_of(c->program, g);
+        if (!batch && graph->role != GRAPH_PROLOGUE)
+            continue;
+        const uint8_t *here = storages_read(graph, arena);
+        GraphRow row = {.graph = graph, .batch = batch, .cost = counted->graph.at[g]};
+        row.parameters = parameters_among(module, storages, here, NULL);
+        add_terms(&row, w, here, arena);
+        vec_push(arena, &phase.rows, row);
+        if (graph->role != GRAPH_STEP)
+            continue;
+        mark_all(read, here, storages);
+        for (size_t i = 0; i < graph->nodes.count; i++) {
+            const Node *node = graph->nodes.at[i];
+            if (node->op == OP_write && node_stage(node) == STAGE_UPDATE)
+                trained[node->attrs->storage] = 1;
+        }
+    }
+    for (size_t i = 0; i < storages; i++) {
+        const Storage *storage = module->storages.at[i];
+        int64_t end = storage->offset_bytes +
+                      type_count(&storage->type) * (int64_t)dtype_size_bytes(storage->type.dtype);
+        if (storage->kind == STORAGE_PHASE && storage->phase == number &&
+            end > phase.constant_bytes)
+            phase.constant_bytes = end;
+    }
+    count_parameters(c->program, &phase, read, trained);
+    return phase;
+}
+
+// ---- the command
+// -----------------------------------------------------------------------------------
+
+static bool count_all(Compilation *c, const Options *options, CostReport *report) {
+    Counted counted = {.arena = &c->arena};
     compile_begin(c, options, options->inputs.at[0]);
-    c->quiet = purpose != AS_COMPILED;
+    c->observe = count_work;
+    c->observer = &counted;
     if (!compile_read(c) || !compile_elaborate(c))
         return false;
     if (!c->program) {
         fprintf(stderr, "kdc: %s is IR, not a program\n", c->source->name);
         return false;
     }
-    *models = count_models(c->program, &c->arena);
-    for (size_t i = 0; purpose == FORWARD && i < c->module->graphs.count; i++)
-        graph_drop_gradients(c->module->graphs.at[i]);
-    return compile_run_passes(c);
+    report->models = count_models(c->program, &c->arena);
+    if (!compile_run_passes(c))
+        return false;
+    count_kernels(c->module, &counted);
+    report->storage_bytes = c->module->storage_bytes;
+    Options plain = *options;
+    plain.print_after = NULL;
+    plain.time_passes = false;
+    Withouts w = {0};
+    bool good = count_without_terms(&w, &plain);
+    kdc_assert(good);
+    for (size_t i = 0; i < c->program->phases.count; i++) {
+        PhaseCost phase = count_phase(c, (int32_t)i, &counted, &w, &c->arena);
+        for (size_t r = 0; r < phase.rows.count; r++) // names are the other compilation's
+            for (size_t t = 0; t < phase.rows.at[r].terms.count; t++)
+                phase.rows.at[r].terms.at[t].name =
+                    arena_strdup(&c->arena, phase.rows.at[r].terms.at[t].name);
+        vec_push(&c->arena, &report->phases, phase);
+    }
+    compile_end(&w.compilation);
+    return true;
 }
 
 int command_cost(const Options *options) {
@@ -221,27 +400,23 @@ int command_cost(const Options *options) {
         fprintf(stderr, "kdc: cost takes one program; there are %zu\n", options->inputs.count);
         return EXIT_PROGRAM_WRONG;
     }
+    if (options->passes) {
+        fprintf(stderr, "kdc: cost runs all passes; `--without` leaves single ones out\n");
+        return EXIT_PROGRAM_WRONG;
+    }
     if (output_is_input(options->output, options->inputs.at[0]))
         return EXIT_PROGRAM_WRONG;
-    Compilation c = {0}, forward = {0}, whole = {0};
-    Models models, same;
-    bool good = compile(&c, options, AS_COMPILED, &models);
+    Compilation c = {0};
+    CostReport report = {0};
+    bool good = count_all(&c, options, &report);
     if (good) {
-        Options plain = *options;
-        const char *without = options->without;
-        plain.without = without ? arena_printf(&c.arena, "%s,layout", without) : "layout";
-        plain.print_after = NULL;
-        plain.time_passes = false;
-        good = compile(&forward, &plain, FORWARD, &same) && compile(&whole, &plain, WHOLE, &same);
-        kdc_assert(good);
         StrBuf out = {.arena = &c.arena};
-        print_models(&out, &models);
-        print_graphs(&out, c.program, forward.module, whole.module);
-        print_memory(&out, c.module);
+        if (options->json)
+            cost_print_json(&out, &report, &c.sources);
+        else
+            cost_print(&out, &report, &c.sources);
         write_output(options->output, strbuf_text(&out), out.length);
     }
-    compile_end(&whole);
-    compile_end(&forward);
     compile_end(&c);
     return good ? EXIT_SUCCESS : EXIT_PROGRAM_WRONG;
 }

@@ -7,6 +7,7 @@
 #include "codegen/codegen.h"
 #include "driver/options.h"
 #include "frontend/frontend.h"
+#include "passes/passes.h"
 
 /// Commands return the exit status.
 typedef int Command(const Options *options);
@@ -27,6 +28,8 @@ typedef struct Compilation {
     LoopKernel *kernel; // what a .loops file holds
     CodegenOptions codegen;
     bool quiet; // its diagnostics were printed before
+    PassObserver *observe; // of compile_run_passes(), with `observer`; may be NULL
+    void *observer;
 } Compilation;
 
 /// The stages in order. On a mistake of the user's each returns false with the diagnostics printed

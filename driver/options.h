@@ -35,6 +35,7 @@ typedef struct Options {
     bool time_passes;
     bool fully_static;
     bool evaluate;
+    bool json;
     bool wants_help;
     bool wants_version;
     char **run_args; // after `--`, for the program

@@ -9,6 +9,7 @@
 ///     stmt.c       statements                                builtins.c builtin_ops.c  primitives
 ///     program.c    declarations of a file                    data.c, transforms.c  data sets
 ///     train.c      blocks and phases                         step.c     steps, evals, updates
+///     terms.c      summands of a loss                        update.c   from terms to updates
 ///
 /// A tensor is a node of the graph at work (`Elab.ctx`). A model is a tree of Instances, which come
 /// into being when it is first applied; they own the module's storages by name.
@@ -261,6 +262,7 @@ struct Elab {
     GraphContext *begin;  // of the phase's GRAPH_BEGIN: slots
     GraphContext *eval_begin; // of an eval's GRAPH_BEGIN: its states; NULL outside
     const Origin *origin; // the calls that led here
+    Stage stage;          // of the nodes that are made
     const char *function; // whose body is elaborated; NULL: the program's
     Scope *scope;
     Application *app; // the net at work, or the phase's own; NULL outside
@@ -591,6 +593,8 @@ Value value_in_finish(Elab *e, Value v, const char *name, Span span);
 /// Binds the parameters of a step, eval or deploy to inputs of the graph.
 bool bind_fields(Elab *e, const AstParam *params, size_t count, const DataSpec *data, int64_t batch,
                  Scope *scope);
+/// Notes the summands of a loss in the graph at work (terms.c).
+void note_terms(Elab *e, Node *loss, Span span);
 /// The updates of a step, from its terms (update.c).
 void elaborate_updates(Elab *e, PhaseWork *work, StepWork *step);
 bool field_type(const DataSpec *data, const char *name, Type *type);

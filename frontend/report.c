@@ -86,6 +86,6 @@ const char *a_list_of(Elab *e, const char *const *names, size_t count) {
 
 const Origin *origin_at(Elab *e, Span span) {
     Origin *origin = arena_new(e->arena, Origin);
-    *origin = (Origin){span, e->function, e->origin};
+    *origin = (Origin){span, e->function, e->origin, e->stage};
     return origin;
 }

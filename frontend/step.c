@@ -116,6 +116,7 @@ static void exec_minimize(Elab *e, const AstStmt *stmt) {
         return;
     }
     vec_push(e->arena, &e->step->terms, term);
+    note_terms(e, term.loss, span);
 }
 
 // ---- report ----
@@ -226,7 +227,9 @@ int32_t elaborate_step(Elab *e, PhaseWork *work, Deferred at, int number, int64_
     run_body_of(e, work, at, data, batch, &step);
     bool good = e->diags->error_count == errors && !e->stopped && !step.poisoned;
     if (good && !dry) {
+        e->stage = STAGE_UPDATE;
         elaborate_updates(e, work, &step);
+        e->stage = STAGE_FORWARD;
         good = e->diags->error_count == errors && !e->stopped;
     }
     if (good)

@@ -124,6 +124,8 @@ static const Total *total_for(Elab *e, StepWork *step, Totals *totals, const Sto
     if (total)
         return total;
     total = arena_new(e->arena, Total);
+    Stage outer = e->stage;
+    e->stage = STAGE_FORWARD;
     for (size_t i = 0; i < step->terms.count; i++) {
         if (key[i] == '0')
             continue;
@@ -132,15 +134,22 @@ static const Total *total_for(Elab *e, StepWork *step, Totals *totals, const Sto
                                    : make_node(e, OP_add, (Node *[]){total->loss, term->loss}, 2,
                                                NULL, term->span, "`minimize`", NULL);
         if (!total->loss)
-            return NULL;
+            break;
     }
+    e->stage = outer;
+    if (!total->loss)
+        return NULL;
     total->reach = reach_back(e, e->ctx->graph, total->loss);
     map_set(&totals->by_key, key, total);
     return total;
 }
 
 static Node *gradient(Elab *e, Node *loss, Node *p, Span span) {
-    return make_node(e, OP_grad, (Node *[]){loss, p}, 2, NULL, span, "`minimize`", NULL);
+    Stage outer = e->stage;
+    e->stage = STAGE_BACKWARD;
+    Node *g = make_node(e, OP_grad, (Node *[]){loss, p}, 2, NULL, span, "`minimize`", NULL);
+    e->stage = outer;
+    return g;
 }
 
 // Joins the terms that have a rule, in order.

@@ -43,6 +43,15 @@ uint32_t module_scalar_slot(Module *module, const char *name) {
     return (uint32_t)(module->scalars.count - 1);
 }
 
+const Origin *origin_at_stage(Graph *graph, const Origin *origin, Stage stage) {
+    if (!origin || origin->stage >= stage)
+        return origin;
+    Origin *copy = arena_new(graph->module->arena, Origin);
+    *copy = *origin;
+    copy->stage = stage;
+    return copy;
+}
+
 Node *graph_append(Graph *graph, Op op, Node *const *operand, uint32_t arity, const Attrs *attrs,
                    const Origin *origin) {
     Arena *arena = graph->module->arena;

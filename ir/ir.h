@@ -154,11 +154,20 @@ Ints ints_copy(Arena *arena, const int64_t *at, size_t count);
 
 // ---- nodes ---------------------------------------------------------------------------------------
 
+/// What a step needs a value for. It is part of the origin, which passes hand on; for reports.
+typedef enum Stage {
+    STAGE_FORWARD,  // terms and reports
+    STAGE_BACKWARD, // gradients of the terms by parameters
+    STAGE_UPDATE,   // new values of parameters and of optimiser states
+} Stage;
+enum { STAGE_COUNT = 3 };
+
 /// Where a value came from: its expression, and the calls that led there, innermost first.
 typedef struct Origin {
     Span span;
     const char *function; // the fn or net whose body this is; NULL in the program itself
     const struct Origin *caller;
+    Stage stage;
 } Origin;
 
 typedef struct Node Node;
@@ -214,12 +223,20 @@ typedef enum GraphRole {
     GRAPH_DEPLOY,
 } GraphRole;
 
+/// A summand of what a step minimizes.
+typedef struct LossTerm {
+    const char *name; // as a `let` calls it, else its text: "ce", "0.3 * cd"
+    Span span;
+    Node *node; // a scalar
+} LossTerm;
+
 struct Graph {
     Module *module;
     const char *name; // "distill.step0"
     GraphRole role;
     int32_t phase;    // index into Program.phase; -1: none
     Vec(Node *) nodes;
+    Vec(LossTerm) terms;   // of a step, as it was elaborated: nothing that passes follow
     Vec(Kernel *) kernels; // empty before `fuse`
     Buffer *buffer;        // by node id, NULL before `plan_memory`
     int64_t step_bytes;    // of the arena this graph needs
@@ -275,6 +292,9 @@ bool ir_infer(const Module *module, Op op, const Type *const *type, uint32_t ari
 /// copied (lists too); NULL means all zero.
 Node *graph_append(Graph *graph, Op op, Node *const *operand, uint32_t arity, const Attrs *attrs,
                    const Origin *origin);
+
+/// The same place, at `stage` or the later one where it was. `origin` may be NULL.
+const Origin *origin_at_stage(Graph *graph, const Origin *origin, Stage stage);
 
 /// Short constructors on top of graph_append(); origin is taken from the graph's builder cursor.
 void ir_at(Graph *graph, const Origin *origin); // origin of the nodes made from here on

@@ -81,15 +81,16 @@ static uint8_t *mark_wanted(const Graph *graph, const uint8_t *requested, size_t
     return wanted;
 }
 
-/// Walks from the loss back to node `first`, applying rules. Nodes made for a node take its tag.
-static void sweep(GradContext *ctx, Node *loss, uint32_t first) {
+/// Walks from the loss back to node `first`, applying rules. Nodes made for a node take its tag,
+/// and its origin, at the stage of the gradient.
+static void sweep(GradContext *ctx, Node *loss, uint32_t first, Stage stage) {
     Graph *graph = ctx->graph;
     for (uint32_t id = loss->id + 1; id-- > first;) {
         Node *y = graph->nodes.at[id];
         if (!ctx->cotangent[id] || !grad_passes(y->op))
             continue;
         size_t made = graph->nodes.count;
-        ir_at(graph, y->origin);
+        ir_at(graph, origin_at_stage(graph, y->origin, stage));
         grad_rules[y->op](ctx, y, ctx->cotangent[id]);
         for (; made < graph->nodes.count; made++)
             graph->nodes.at[made]->tag = y->tag;
@@ -141,10 +142,11 @@ static void expand(Graph *graph, Node *grad, Arena *scratch) {
         .cotangent = arena_array(scratch, Node *, count),
         .wanted = mark_wanted(graph, requested, count, scratch),
     };
-    ir_at(graph, loss->origin);
+    Stage stage = grad->origin ? grad->origin->stage : STAGE_FORWARD;
+    ir_at(graph, origin_at_stage(graph, loss->origin, stage));
     if (grad_wanted(&ctx, loss)) {
         grad_accumulate(&ctx, loss, ir_full(graph, 1.0, &loss->type));
-        sweep(&ctx, loss, first);
+        sweep(&ctx, loss, first, stage);
     }
 
     for (size_t i = at; i < count; i++) { // what nothing reached

@@ -100,6 +100,12 @@ typedef struct Made {
     size_t node_count;
 } Made;
 
+/// The place of `x`, at the stage of the node at work, which needs it in another layout.
+static const Origin *origin_for_user(Graph *graph, const Node *x) {
+    const Origin *user = graph->cursor;
+    return origin_at_stage(graph, x->origin, user ? user->stage : STAGE_FORWARD);
+}
+
 /// `node` in another layout; made once for all of its users with that wish.
 static Node *in_layout(Graph *graph, Node *node, Layout layout, Made *made) {
     if (node->type.block == layout.block && node->type.block_axis == layout.axis)
@@ -109,7 +115,7 @@ static Node *in_layout(Graph *graph, Node *node, Layout layout, Made *made) {
     if (is_old && made->at[slot])
         return made->at[slot];
     Attrs attrs = {.block = layout.block, .block_axis = layout.axis};
-    Node *copy = graph_append(graph, OP_relayout, &node, 1, &attrs, node->origin);
+    Node *copy = graph_append(graph, OP_relayout, &node, 1, &attrs, origin_for_user(graph, node));
     if (is_old)
         made->at[slot] = copy;
     return copy;
@@ -119,7 +125,7 @@ static Node *in_layout(Graph *graph, Node *node, Layout layout, Made *made) {
 // --------------------------------------------------------
 
 static Node *append(Graph *graph, Op op, Node *x, const Attrs *attrs) {
-    return graph_append(graph, op, &x, 1, attrs, x->origin);
+    return graph_append(graph, op, &x, 1, attrs, origin_for_user(graph, x));
 }
 
 /// x with zeros after its last element on `axis`, up to a whole block.

@@ -36,9 +36,14 @@ typedef struct PassOptions {
     FILE *log;               // for the two above; NULL: stderr
 } PassOptions;
 
+/// Looks at the module just before a pass has its turn, whether it runs or not. Changes nothing.
+typedef void PassObserver(const Module *module, const char *next_pass, void *data);
+
 typedef struct PassContext {
     Arena *scratch; // reset after each pass
     PassOptions options;
+    PassObserver *observe; // may be NULL
+    void *observer;        // its `data`
     Program *program;         // NULL: there is only the module (a .ir file, the REPL)
     const SourceSet *sources; // for printing origins; may be NULL
     DiagSink *diags;          // may be NULL

@@ -139,6 +139,8 @@ static bool is_wanted(const Pipeline *p, PassId id) {
 }
 
 static bool run(Pipeline *p, PassId id) {
+    if (p->ctx->observe)
+        p->ctx->observe(p->module, pass_info[id].name, p->ctx->observer);
     return is_wanted(p, id) && run_pass(p, id);
 }
 

@@ -221,7 +221,7 @@ END
 # kdc's own time, so that a busy machine does not matter
 (ulimit -t 2 && "$KDC" cost "$work/pair.kd") >"$work/pair.cost"
 check 'kdc cost of a pair of ResNets ends within 2 s' 0 $?
-count() { awk -v name="$1" -v column="$2" '$1 == name { print $column }' "$work/pair.cost"; }
+count() { awk -v name="$1" -v column="$2" '$1 == name { print $column; exit }' "$work/pair.cost"; }
 check 'connector 0' 66048 "$(count distill.connector0 2)"
 check 'connector 1' 263168 "$(count distill.connector1 2)"
 check 'connector 2' 1050624 "$(count distill.connector2 2)"
@@ -237,7 +237,7 @@ check 'forward to layer1' $((4 * 2 * 219873280)) "$(count mimic.step0 3)"
 check 'backward from layer1' $((4 * (2 * 219873280 - stem))) "$(count mimic.step0 4)"
 
 # What the tables are headed and what is asked for.
-for text in 'MACs up to here' 'constant in a phase' 'largest graph'; do
+for text in 'MACs up to here' 'constant bytes' 'largest graph' 'peak bytes' 'kept bytes' 'arena bytes' '(shared)'; do
     grep -q "$text" "$work/pair.cost"
     check "the table has '$text'" 0 $?
 done
