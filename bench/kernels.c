@@ -1,6 +1,6 @@
 // bench/kernels.c -- how near single kernels come to the machine's multiply-add peak.
 //
-//     kernels [--threads N] [--repeats N] [--shapes resnet20|resnet18|all]
+//     kernels [--threads N] [--repeats N] [--shapes issue|resnet20|resnet18|mobilenet|resnext|pointwise|all]
 //
 // For each convolution, in its three directions, the kernel that kdc compiles is timed against a loop of
 // independent multiply-adds in registers, the two in turn, so that a change of the clock hits both. Printed:
@@ -21,67 +21,110 @@ typedef enum Direction { FORWARD, BY_INPUT, BY_WEIGHT, DIRECTIONS } Direction;
 static const char *const direction_name[DIRECTIONS] = {"forward", "by input", "by weight"};
 
 typedef struct Shape {
-    int64_t batch, channels, filters, size, kernel, stride;
+    int64_t batch, channels, filters, size, kernel, stride, groups;
     const char *set;
 } Shape;
 
 static const Shape shapes[] = {
-    {64, 64, 64, 32, 3, 1, "issue"},      {128, 16, 16, 32, 3, 1, "resnet20"},
-    {128, 16, 32, 32, 3, 2, "resnet20"},  {128, 32, 32, 16, 3, 1, "resnet20"},
-    {128, 32, 64, 16, 3, 2, "resnet20"},  {128, 64, 64, 8, 3, 1, "resnet20"},
-    {128, 16, 32, 32, 1, 2, "resnet20"},  {64, 128, 128, 16, 3, 1, "resnet18"},
-    {64, 256, 256, 8, 3, 1, "resnet18"},  {64, 512, 512, 4, 3, 1, "resnet18"},
-    {64, 64, 128, 32, 3, 2, "resnet18"},  {64, 64, 128, 32, 1, 2, "resnet18"},
+    {64, 64, 64, 32, 3, 1, 1, "issue"},
+    {128, 16, 16, 32, 3, 1, 1, "resnet20"},
+    {128, 16, 32, 32, 3, 2, 1, "resnet20"},
+    {128, 32, 32, 16, 3, 1, 1, "resnet20"},
+    {128, 32, 64, 16, 3, 2, 1, "resnet20"},
+    {128, 64, 64, 8, 3, 1, 1, "resnet20"},
+    {128, 16, 32, 32, 1, 2, 1, "resnet20"},
+    {64, 128, 128, 16, 3, 1, 1, "resnet18"},
+    {64, 256, 256, 8, 3, 1, 1, "resnet18"},
+    {64, 512, 512, 4, 3, 1, 1, "resnet18"},
+    {64, 64, 128, 32, 3, 2, 1, "resnet18"},
+    {64, 64, 128, 32, 1, 2, 1, "resnet18"},
+    {64, 144, 144, 32, 3, 1, 144, "mobilenet"},
+    {64, 144, 144, 32, 3, 2, 144, "mobilenet"},
+    {64, 192, 192, 16, 3, 1, 192, "mobilenet"},
+    {64, 384, 384, 8, 3, 1, 384, "mobilenet"},
+    {64, 576, 576, 8, 3, 2, 576, "mobilenet"},
+    {64, 960, 960, 4, 3, 1, 960, "mobilenet"},
+    {16, 512, 512, 32, 3, 1, 8, "resnext"},
+    {16, 1024, 1024, 16, 3, 1, 8, "resnext"},
+    {16, 1024, 1024, 32, 3, 2, 8, "resnext"},
+    {16, 2048, 2048, 8, 3, 1, 8, "resnext"},
+    {64, 128, 128, 32, 3, 1, 32, "resnext"},
+    {64, 256, 256, 16, 3, 1, 32, "resnext"},
+    {64, 512, 512, 8, 3, 1, 32, "resnext"},
+    {64, 256, 256, 32, 3, 2, 32, "resnext"},
+    {64, 3, 64, 32, 3, 1, 1, "pointwise"},
+    {64, 32, 16, 32, 1, 1, 1, "pointwise"},
+    {64, 24, 144, 32, 1, 1, 1, "pointwise"},
+    {64, 144, 24, 32, 1, 1, 1, "pointwise"},
+    {64, 64, 384, 8, 1, 1, 1, "pointwise"},
+    {64, 384, 64, 8, 1, 1, 1, "pointwise"},
+    {64, 160, 960, 4, 1, 1, 1, "pointwise"},
+    {64, 256, 512, 8, 1, 2, 1, "pointwise"},
 };
 
-static Type blocked(int64_t a, int64_t b, int64_t c, int64_t d, int block_axis) {
-    Type type = {.dtype = DT_F32, .rank = 4, .dim = {a, b, c, d}};
-    if (type.dim[block_axis] % 16 == 0) {
-        type.block = 16;
-        type.block_axis = (uint8_t)block_axis;
-    }
-    return type;
+static int64_t out_size(const Shape *s) {
+    return (s->size + s->kernel / 2 * 2 - s->kernel) / s->stride + 1;
 }
 
-/// A module of one graph: a convolution of two storages, written to a third.
-static Module *conv_module(Arena *arena, const Shape *s, Direction direction) {
-    int64_t out = (s->size + s->kernel / 2 * 2 - s->kernel) / s->stride + 1;
-    Type x = blocked(s->batch, s->channels, s->size, s->size, 1);
-    Type y = blocked(s->batch, s->filters, out, out, 1);
-    Type w = blocked(s->filters, s->channels, s->kernel, s->kernel, direction == BY_INPUT ? 1 : 0);
-    Type type[DIRECTIONS][3] = {{x, w, y}, {y, w, x}, {x, y, w}};
-    Op op[DIRECTIONS] = {OP_conv2d, OP_conv2d_input, OP_conv2d_weight};
-
+/// A module of one graph: a convolution of two storages of types 0 and 1, written to one of type 2.
+static Module *conv_module(Arena *arena, const Shape *s, Direction direction, const Type type[3]) {
+    static const Op op[DIRECTIONS] = {OP_conv2d, OP_conv2d_input, OP_conv2d_weight};
+    static const char *const names[3] = {"a", "b", "c"};
     Module *module = module_new(arena, "bench", DT_F32);
     Storage *storage[3];
-    static const char *const names[3] = {"a", "b", "c"};
     for (int i = 0; i < 3; i++)
-        storage[i] = module_add_storage(module, STORAGE_STATE, names[i], &type[direction][i]);
+        storage[i] = module_add_storage(module, STORAGE_STATE, names[i], &type[i]);
     Graph *graph = module_add_graph(module, "conv", GRAPH_FREE, -1);
     Node *operand[2] = {ir_read(graph, storage[0]), ir_read(graph, storage[1])};
     for (int i = 0; i < 2; i++)
-        operand[i]->type = type[direction][i]; // inference gives plain types
+        operand[i]->type = type[i]; // inference gives plain types
     int64_t two[2] = {s->stride, s->stride}, one[2] = {1, 1};
     int64_t p = s->kernel / 2, padding[4] = {p, p, p, p};
-    const Type *result = &type[direction][2];
-    Attrs attrs = {.stride = {2, two}, .padding = {4, padding}, .dilation = {2, one}, .groups = 1};
+    Attrs attrs = {.stride = {2, two}, .padding = {4, padding}, .dilation = {2, one},
+                   .groups = s->groups};
     if (direction != FORWARD)
-        attrs.shape = (Ints){4, result->dim};
+        attrs.shape = (Ints){4, type[2].dim};
     Node *node = graph_append(graph, op[direction], operand, 2, &attrs, NULL);
-    node->type.block = result->block;
-    node->type.block_axis = result->block_axis;
+    node->type = type[2];
     Node *write = ir_write(graph, storage[2], node);
     write->type = node->type;
     return module;
 }
 
+static void run_passes(Module *module, Arena *scratch, const char *names) {
+    PassContext ctx = {.scratch = scratch, .options = {.level = 2}};
+    const char *unknown = NULL;
+    if (!passes_run_named(module, names, &ctx, &unknown))
+        world_error("no pass %s", unknown);
+}
+
+/// The types of operands and result as passes/layout.c gives them.
+static void find_types(Arena *arena, Arena *scratch, const Shape *s, Direction direction, Type type[3]) {
+    int64_t out = out_size(s);
+    Type x = {.dtype = DT_F32, .rank = 4, .dim = {s->batch, s->channels, s->size, s->size}};
+    Type y = {.dtype = DT_F32, .rank = 4, .dim = {s->batch, s->filters, out, out}};
+    Type w = {.dtype = DT_F32, .rank = 4,
+              .dim = {s->filters, s->channels / s->groups, s->kernel, s->kernel}};
+    Type plain[DIRECTIONS][3] = {{x, w, y}, {y, w, x}, {x, y, w}};
+    Module *module = conv_module(arena, s, direction, plain[direction]);
+    run_passes(module, scratch, "layout");
+    const Graph *graph = module->graphs.at[0];
+    for (size_t i = 0; i < graph->nodes.count; i++) {
+        const Node *node = graph->nodes.at[i];
+        if (op_has(node->op, CONTRACTS)) {
+            type[0] = node->operand[0]->type;
+            type[1] = node->operand[1]->type;
+            type[2] = node->type;
+        }
+    }
+}
+
 static void bench_conv(const Shape *s, Direction direction, int threads, int repeats) {
     Arena arena = {0}, scratch = {0};
-    Module *module = conv_module(&arena, s, direction);
-    PassContext ctx = {.scratch = &scratch, .options = {.level = 2}};
-    const char *unknown = NULL;
-    if (!passes_run_named(module, "fuse,plan_memory", &ctx, &unknown))
-        world_error("no pass %s", unknown);
+    Type type[3];
+    find_types(&arena, &scratch, s, direction, type);
+    Module *module = conv_module(&arena, s, direction, type);
+    run_passes(module, &scratch, "fuse,plan_memory");
     CodegenOptions options = {.level = 2};
     double start = seconds_now();
     LoopProgram *loops = codegen_lower(&arena, module, &options);
@@ -101,9 +144,9 @@ static void bench_conv(const Shape *s, Direction direction, int threads, int rep
     void *thread_memory = aligned_alloc(64, (size_t)(loops->thread_bytes + 64) / 64 * 64 * (size_t)threads);
     KdrtFrame frame = {.storage = memory, .step = (char *)memory + (module->storage_bytes + 63) / 64 * 64,
                        .thread = thread_memory, .output = sums, .threads = threads};
-    int64_t out = (s->size + s->kernel / 2 * 2 - s->kernel) / s->stride + 1;
-    double flops = 2.0 * (double)(s->batch * s->filters * s->channels * s->kernel * s->kernel * out * out);
-
+    int64_t out = out_size(s);
+    double flops =
+        2.0 * (double)(s->batch * s->filters * s->channels / s->groups * s->kernel * s->kernel * out * out);
     double speed[64], peak[64];
     program->graph[0](&frame);
     for (int i = 0; i < repeats; i++) {
@@ -113,10 +156,11 @@ static void bench_conv(const Shape *s, Direction direction, int threads, int rep
         speed[i] = flops / (seconds_now() - start) * 1e-9;
     }
     double kernel = median(speed, repeats), limit = median(peak, repeats);
-    printf("%3lld x %3lld-%3lld@%2lld %lldx%lld/%lld  %-9s %8.1f %8.1f   %5.1f %%   %.2f s\n",
+    printf("%3lld x %4lld-%4lld@%2lld %lldx%lld/%lld g%-4lld %-9s %8.1f %8.1f   %5.1f %%  %8.2f ms  %.2f s\n",
            (long long)s->batch, (long long)s->channels, (long long)s->filters, (long long)s->size,
-           (long long)s->kernel, (long long)s->kernel, (long long)s->stride, direction_name[direction],
-           kernel, limit, 100 * kernel / limit, compile_seconds);
+           (long long)s->kernel, (long long)s->kernel, (long long)s->stride, (long long)s->groups,
+           direction_name[direction],
+           kernel, limit, 100 * kernel / limit, flops / kernel * 1e-6, compile_seconds);
     fflush(stdout);
     free(memory);
     free(sums);
@@ -138,9 +182,9 @@ int main(int argc, char **argv) {
         else if (!strcmp(argv[i], "--shapes"))
             set = argv[i + 1];
         else
-            world_error("usage: kernels [--threads N] [--repeats N] [--shapes issue|resnet20|resnet18|all]");
+            world_error("usage: kernels [--threads N] [--repeats N] [--shapes issue|resnet20|resnet18|mobilenet|resnext|pointwise|all]");
     }
-    printf("convolution              direction  GFLOP/s     peak   of peak   compile\n");
+    printf("convolution                      direction  GFLOP/s     peak   of peak        time  compile\n");
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         if (strcmp(set, "all") && strcmp(set, shapes[i].set))
             continue;
