@@ -198,13 +198,57 @@ static LLVMValueRef load_gather(Emitter *em, uint32_t buffer, const Index *index
     return emit_intrinsic(em, "llvm.masked.gather", types, 2, argument, 4);
 }
 
+/// The constant distance of each lane from the uniform part; false if it is no constant.
+static bool lane_offsets(const Emitter *em, const Index *index, int64_t *offset) {
+    for (uint32_t i = 0; i < em->lanes; i++) {
+        offset[i] = index->lane * i;
+        LLVMValueRef element = index->vec ? LLVMGetAggregateElement(index->vec, i) : NULL;
+        if (index->vec && (!element || !LLVMIsAConstantInt(element)))
+            return false;
+        if (element)
+            offset[i] += LLVMConstIntGetSExtValue(element);
+    }
+    return true;
+}
+
+/// Lanes that read within one aligned vector, each from a constant place in it (the channels of
+/// small groups): that vector, shuffled. NULL where it is not so, or where reading all of it may
+/// not be allowed.
+static LLVMValueRef load_shuffled(Emitter *em, uint32_t buffer, const Index *index) {
+    const LoopBuffer *from = &em->kernel->buffers.at[buffer];
+    int64_t lanes = em->lanes, offset[MAX_LANES];
+    unsigned bytes = (unsigned)(em->lanes * scalar_size_bytes(from->type));
+    if (em->mask || em->speculative || from->count % lanes || !lane_offsets(em, index, offset))
+        return NULL;
+    Sum start = index->base;
+    int64_t first = start.constant + offset[0];
+    start.constant = int_floor_div(first, lanes) * lanes;
+    if (index_alignment(em, buffer, &start) < bytes)
+        return NULL;
+    LLVMValueRef mask[MAX_LANES];
+    for (uint32_t i = 0; i < em->lanes; i++) {
+        int64_t place = index->base.constant + offset[i] - start.constant;
+        if (place < 0 || place >= lanes)
+            return NULL;
+        LLVMTypeRef i32 = LLVMInt32TypeInContext(em->context);
+        mask[i] = LLVMConstInt(i32, (uint64_t)place, false);
+    }
+    LLVMTypeRef vector = memory_vector(em, from->type);
+    LLVMValueRef load = LLVMBuildLoad2(em->builder, vector, emit_address(em, buffer, &start), "");
+    LLVMSetAlignment(load, bytes);
+    return LLVMBuildShuffleVector(em->builder, load, LLVMGetUndef(vector),
+                                  LLVMConstVector(mask, em->lanes), "");
+}
+
 static Value emit_load(Emitter *em, const LoopExpr *expr) {
     Index index = emit_index(em, expr->operand[0]);
     ScalarType type = expr->type;
     if (!index_is_uniform(&index) || em->speculative) {
         bool contiguous = index.lane == 1 && !index.vec;
         LLVMValueRef loaded = contiguous ? load_contiguous(em, expr->index, &index.base)
-                                         : load_gather(em, expr->index, &index);
+                                         : load_shuffled(em, expr->index, &index);
+        if (!loaded)
+            loaded = load_gather(em, expr->index, &index);
         return (Value){from_memory(em, type, loaded), true};
     }
     LLVMValueRef pointer = emit_address(em, expr->index, &index.base);

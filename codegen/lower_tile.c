@@ -240,8 +240,10 @@ static int64_t tile_convolution(const Contraction *c, const TileIO *io) {
         return y->block && y->block_axis == 1 ? tile_conv2d_input(io, &shape) : 0;
     default:
         shape = conv_shape(node, a, y, b);
-        return b->block && b->block_axis == 1 ? tile_conv2d_weight(io, &shape, node->attrs->parts)
-                                              : 0;
+        if (!b->block || b->block_axis != 1)
+            return 0;
+        return conv_small_groups(&shape) ? tile_conv2d_weight_groups(io, &shape, node->attrs->parts)
+                                         : tile_conv2d_weight(io, &shape, node->attrs->parts);
     }
 }
 

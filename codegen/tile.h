@@ -43,17 +43,23 @@ typedef struct ConvShape {
     int64_t groups;
 } ConvShape;
 
+/// Channels of a group where a block holds whole groups (as many filters as channels in each, 1, 2,
+/// 4 or 8 of them, depthwise convolutions among them); else 0. There lane k of a vector meets the
+/// channels of its own group: input channel (k / width) * width + c.
+int64_t conv_small_groups(const ConvShape *shape);
+
 /// Operand 0: x [N, C, H, W]; 1: w [K, C/groups, KH, KW]; output y [N, K, OH, OW]. Wants y's
-/// channels and w's filters in blocks of 16 (K / groups a multiple of 16).
+/// channels and w's filters in blocks of 16 (K / groups a multiple of 16, or small groups).
 int64_t tile_conv2d(const TileIO *io, const ConvShape *shape);
 /// Operand 0: dy [N, K, OH, OW]; 1: w [K, C/groups, KH, KW]; output dx [N, C, H, W]. Wants dx's
-/// channels and w's second axis in blocks of 16.
+/// channels and w's second axis in blocks of 16; w's first axis for depthwise convolutions, and
+/// nothing of w for other small groups.
 int64_t tile_conv2d_input(const TileIO *io, const ConvShape *shape);
 /// Operand 0: x; 1: dy; output dw [K, C/groups, KH, KW], or [parts, K, ...] where parts > 0 sums
 /// are kept apart by ranges of the batch. Wants dy's channels and dw's filters in blocks of 16.
 int64_t tile_conv2d_weight(const TileIO *io, const ConvShape *shape, int64_t parts);
-/// How many parts keep all threads busy for this shape: a function of the shape alone.
-int64_t tile_conv2d_weight_parts(const ConvShape *shape);
+/// The same for small groups.
+int64_t tile_conv2d_weight_groups(const TileIO *io, const ConvShape *shape, int64_t parts);
 
 /// out[b, m, n] = sum_k a[b, m, k] * b[b, k, n]; io reads operand 0 at [b, m, k], 1 at [b, k, n]
 /// and stores at [b, m, n]. `unit_n`: operand 1 is contiguous along n; otherwise it is packed into

@@ -11,6 +11,11 @@
 // progression of kernel rows; so a strided adjoint is stride * stride dense convolutions, none of
 // which multiplies by zero.
 //
+// Where a block holds whole small groups there is one vector to a tile, and each lane reads its own
+// group's channels: x[(k / width) * width + c] for lane k, a vector shuffled by constants. All taps
+// of a pixel share it. The adjoint of groups of several channels wants its weights transposed
+// within the group; a task packs them for all of its images.
+//
 // Taps that fall on padding are dropped: rows by the bounds of the tap loop, columns because the
 // tiles at the borders are unrolled with constant positions, where the guard folds away. There is
 // no halo.
@@ -39,8 +44,11 @@ typedef struct TapConv {
     bool adjoint; // operand 1 is read at [reduced, vector, ...] instead of [vector, reduced, ...]
     int64_t batch;
     int64_t groups;
-    int64_t vectors;       // blocks of 16 output channels in a group
-    int64_t reduced;       // input channels in a group
+    int64_t vectors;    // blocks of 16 output channels in a group
+    int64_t reduced;    // input channels in a group
+    int64_t lane_group; // width of small groups, which lanes find by themselves: `groups` is 1
+    int64_t kernel[2];
+    uint32_t packed;       // scratch buffer + 1: weights [reduced][KH][KW][16] of the task's block
     int64_t reduced_block; // 16 where the input channels come in blocks, else 1
     ScalarType type;
     int64_t tile_vectors, tile_columns, tile_rows;
@@ -134,6 +142,41 @@ static LoopExpr *output_channel(const TapConv *conv, const TilePlace *place, Loo
     return x_add(kernel, x_mul(kernel, block, TILE_BLOCK), place->lane); // within the group
 }
 
+/// Where the packed weight of reduced channel, tap and lane lies.
+static LoopExpr *packed_index(const TapConv *conv, LoopExpr *channel, LoopExpr *kernel_row,
+                              LoopExpr *kernel_column, LoopExpr *lane) {
+    LoopKernel *kernel = conv->io->kernel;
+    LoopExpr *row = x_add(kernel, x_mul(kernel, channel, conv->kernel[0]), kernel_row);
+    LoopExpr *tap = x_add(kernel, x_mul(kernel, row, conv->kernel[1]), kernel_column);
+    return x_add(kernel, x_mul(kernel, tap, TILE_BLOCK), lane);
+}
+
+/// Packs the weights of the adjoint of small groups: for lane c and the filter r of its group,
+/// w[(c / width) * width + r, c % width, kh, kw].
+static void emit_pack(const TapConv *conv, LoopBody *body, LoopExpr *vector) {
+    static const char *const names[3] = {"r", "kh", "kw"};
+    const TileIO *io = conv->io;
+    LoopKernel *kernel = io->kernel;
+    int64_t extent[3] = {conv->reduced, conv->kernel[0], conv->kernel[1]};
+    LoopExpr *at[3];
+    for (int i = 0; i < 3; i++) {
+        LoopStmt *loop = loop_for(kernel, body, LOOP_SERIAL, names[i], index_int(conv, 0),
+                                  index_int(conv, extent[i]), 1);
+        at[i] = loop_var(kernel, loop);
+        body = &loop->body;
+    }
+    LoopStmt *lanes = loop_for(kernel, body, LOOP_VECTOR, "lane", index_int(conv, 0),
+                               index_int(conv, TILE_BLOCK), 1);
+    LoopExpr *lane = loop_var(kernel, lanes);
+    LoopExpr *channel = x_add(kernel, x_mul(kernel, vector, TILE_BLOCK), lane);
+    LoopExpr *first = x_mul(kernel, x_div(kernel, channel, conv->lane_group), conv->lane_group);
+    LoopExpr *index[4] = {x_add(kernel, first, at[0]), x_mod(kernel, channel, conv->lane_group),
+                          at[1], at[2]};
+    LoopExpr *value = io->read(io->user, &lanes->body, 1, index);
+    loop_store(kernel, &lanes->body, conv->packed - 1,
+               packed_index(conv, at[0], at[1], at[2], lane), value);
+}
+
 /// The multiply-adds of one (channel, row tap): unrolled over column taps, pixels and vectors.
 static void emit_products(const TapConv *conv, const TapAxis *rows, const TapAxis *columns,
                           const TilePlace *place, LoopBody *body, uint32_t sums, LoopExpr *channel,
@@ -141,6 +184,11 @@ static void emit_products(const TapConv *conv, const TapAxis *rows, const TapAxi
     const TileIO *io = conv->io;
     LoopKernel *kernel = io->kernel;
     LoopExpr *group_channel = x_add(kernel, x_mul(kernel, place->group, conv->reduced), channel);
+    if (conv->lane_group) {
+        LoopExpr *own = output_channel(conv, place, index_int(conv, 0));
+        own = x_mul(kernel, x_div(kernel, own, conv->lane_group), conv->lane_group);
+        group_channel = x_add(kernel, own, channel);
+    }
 
     LoopStmt *tap_loop = loop_for(kernel, body, LOOP_UNROLL, "kw", index_int(conv, 0),
                                   index_int(conv, columns->taps), 1);
@@ -153,16 +201,25 @@ static void emit_products(const TapConv *conv, const TapAxis *rows, const TapAxi
     LoopStmt *load = loop_for(kernel, &tap_loop->body, LOOP_UNROLL, "v", index_int(conv, 0),
                               index_int(conv, place->vectors), 1);
     LoopExpr *v = loop_var(kernel, load);
-    LoopExpr *out_channel = output_channel(conv, place, v);
-    LoopExpr *weight_index[4] = {out_channel, channel, kernel_row, kernel_column};
-    if (conv->adjoint) {
-        weight_index[0] = group_channel;
-        weight_index[1] = out_channel;
+    LoopExpr *w0;
+    if (conv->packed) {
+        w0 = x_load(kernel, conv->packed - 1,
+                    packed_index(conv, channel, kernel_row, kernel_column, place->lane));
     } else {
-        int64_t group_filters = conv->vectors * TILE_BLOCK;
-        weight_index[0] = x_add(kernel, x_mul(kernel, place->group, group_filters), out_channel);
+        LoopExpr *out_channel = output_channel(conv, place, v);
+        LoopExpr *weight_index[4] = {out_channel, channel, kernel_row, kernel_column};
+        if (conv->adjoint) {
+            weight_index[0] = group_channel;
+            weight_index[1] =
+                conv->lane_group ? x_mod(kernel, out_channel, conv->lane_group) : out_channel;
+        } else {
+            int64_t group_filters = conv->vectors * TILE_BLOCK;
+            weight_index[0] =
+                x_add(kernel, x_mul(kernel, place->group, group_filters), out_channel);
+        }
+        w0 = io->read(io->user, &load->body, 1, weight_index);
     }
-    loop_set(kernel, &load->body, weight, &v, 1, io->read(io->user, &load->body, 1, weight_index));
+    loop_set(kernel, &load->body, weight, &v, 1, w0);
 
     LoopStmt *row_loop = loop_for(kernel, &tap_loop->body, LOOP_UNROLL, "ph", index_int(conv, 0),
                                   index_int(conv, place->rows), 1);
@@ -222,20 +279,22 @@ static void emit_tile(const TapConv *conv, const TapAxis *rows, const TapAxis *c
         LoopExpr *first_channel = x_mul(kernel, loop_var(kernel, block_loop), conv->reduced_block);
         LoopExpr *tap_begin = index_int(conv, 0), *tap_end = index_int(conv, rows->taps);
         bool unroll_rows = place.rows > 1;
+        // Constant channels make the lanes' places in a vector constant.
+        LoopKind channels = conv->lane_group ? LOOP_UNROLL : LOOP_SERIAL;
         if (!unroll_rows)
             tap_range(conv, rows, &block_loop->body, place.row, &tap_begin, &tap_end);
         LoopStmt *row_taps = NULL, *channel_loop;
         LoopExpr *row_tap, *channel;
         if (unroll_rows) { // channels outside, all taps unrolled inside, guards fold
-            channel_loop = loop_for(kernel, &block_loop->body, LOOP_SERIAL, "ci",
-                                    index_int(conv, 0), index_int(conv, conv->reduced_block), 1);
+            channel_loop = loop_for(kernel, &block_loop->body, channels, "ci", index_int(conv, 0),
+                                    index_int(conv, conv->reduced_block), 1);
             row_taps =
                 loop_for(kernel, &channel_loop->body, LOOP_UNROLL, "kh", tap_begin, tap_end, 1);
             nest = &row_taps->body;
         } else {
             row_taps =
                 loop_for(kernel, &block_loop->body, LOOP_SERIAL, "kh", tap_begin, tap_end, 1);
-            channel_loop = loop_for(kernel, &row_taps->body, LOOP_SERIAL, "ci", index_int(conv, 0),
+            channel_loop = loop_for(kernel, &row_taps->body, channels, "ci", index_int(conv, 0),
                                     index_int(conv, conv->reduced_block), 1);
             nest = &channel_loop->body;
         }
@@ -332,12 +391,14 @@ static double row_cost(int64_t grid, int64_t vectors, int64_t columns) {
 /// Chooses the tile: the cheapest of those that fit the registers.
 static void choose_tile(TapConv *conv, const TapAxis *rows, const TapAxis *columns) {
     double best = 1e30;
-    for (int64_t vectors = 1; vectors <= 4; vectors++) {
+    int64_t unrolled = conv->lane_group ? conv->lane_group : 1; // channels in the innermost body
+    for (int64_t vectors = 1; vectors <= (conv->lane_group ? 1 : 4); vectors++) {
         if (conv->vectors % vectors)
             continue;
         for (int64_t width = 1; width <= 16 && width <= columns->grid; width++) {
             int64_t tiles = ceil_div(columns->grid, width);
-            if (vectors * width > TILE_SUMS_MAX || vectors * width * columns->taps > TILE_BODY_MAX)
+            int64_t body = vectors * width * columns->taps * unrolled;
+            if (width > 1 && (vectors * width > TILE_SUMS_MAX || body > TILE_BODY_MAX))
                 continue;
             double cost = row_cost(columns->grid, vectors, width) + 0.01 * (double)tiles;
             if (cost < best - 1e-9) {
@@ -352,7 +413,7 @@ static void choose_tile(TapConv *conv, const TapAxis *rows, const TapAxis *colum
     int64_t sums = conv->tile_vectors * conv->tile_columns;
     if (conv->tile_columns == columns->grid && sums < 12 && rows->grid <= 8 && rows->taps > 0) {
         int64_t most = TILE_SUMS_MAX / sums;
-        int64_t bodies = sums * rows->taps * columns->taps;
+        int64_t bodies = sums * rows->taps * columns->taps * unrolled;
         if (bodies > 0 && most > TILE_BODY_MAX / bodies)
             most = TILE_BODY_MAX / bodies;
         if (most > rows->grid)
@@ -375,9 +436,13 @@ static int64_t emit_tap_conv(TapConv *conv, const TapAxis *rows, const TapAxis *
     choose_tile(conv, &rows[main_grid], &columns[main_grid]);
 
     int64_t vector_tiles = conv->vectors / conv->tile_vectors * conv->groups;
-    int64_t tasks = conv->batch * vector_tiles;
+    int64_t task_images = 1; // several where weights are packed for them
+    if (conv->packed)
+        task_images = ceil_div(conv->batch, ceil_div(TASKS_WANTED, vector_tiles));
+    int64_t image_parts = ceil_div(conv->batch, task_images);
+    int64_t tasks = image_parts * vector_tiles;
     int64_t row_parts = 1; // few images: share out rows as well
-    if (conv->tile_rows == 1 && count == 1 && tasks < TASKS_WANTED)
+    if (conv->tile_rows == 1 && count == 1 && tasks < TASKS_WANTED && !conv->packed)
         row_parts = int_min(ceil_div(TASKS_WANTED, tasks), rows[0].grid);
     int64_t part_rows = ceil_div(rows[0].grid, row_parts);
     row_parts = ceil_div(rows[0].grid, part_rows);
@@ -399,8 +464,8 @@ static int64_t emit_tap_conv(TapConv *conv, const TapAxis *rows, const TapAxis *
         place.image = loop_let(kernel, &loop->body, "n", x_div(kernel, task, vector_tiles));
         vector_tile = loop_let(kernel, &loop->body, "vt", x_mod(kernel, task, vector_tiles));
     } else {
-        place.image = loop_let(kernel, &loop->body, "n", x_mod(kernel, task, conv->batch));
-        vector_tile = loop_let(kernel, &loop->body, "vt", x_div(kernel, task, conv->batch));
+        place.image = loop_let(kernel, &loop->body, "n", x_mod(kernel, task, image_parts));
+        vector_tile = loop_let(kernel, &loop->body, "vt", x_div(kernel, task, image_parts));
     }
     int64_t group_tiles = conv->vectors / conv->tile_vectors;
     place.group = conv->groups == 1 ? index_int(conv, 0) : x_div(kernel, vector_tile, group_tiles);
@@ -409,12 +474,22 @@ static int64_t emit_tap_conv(TapConv *conv, const TapAxis *rows, const TapAxis *
               conv->tile_vectors);
     place.vectors = conv->tile_vectors;
     LoopExpr *row_begin = x_mul(kernel, part, part_rows);
+    LoopBody *body = &loop->body;
+    if (conv->packed) {
+        emit_pack(conv, body, place.vector);
+        LoopExpr *first = x_mul(kernel, place.image, task_images);
+        LoopExpr *last =
+            x2(kernel, X_min, plus(conv, first, task_images), index_int(conv, conv->batch));
+        LoopStmt *images = loop_for(kernel, body, LOOP_SERIAL, "image", first, last, 1);
+        place.image = loop_var(kernel, images);
+        body = &images->body;
+    }
     for (size_t i = 0; i < count; i++) {
         LoopExpr *row_end = index_int(conv, rows[i].grid);
         if (row_parts > 1)
-            row_end = loop_let(kernel, &loop->body, "row_end",
+            row_end = loop_let(kernel, body, "row_end",
                                x2(kernel, X_min, plus(conv, row_begin, part_rows), row_end));
-        emit_grid(conv, &rows[i], &columns[i], place, &loop->body, row_begin, row_end);
+        emit_grid(conv, &rows[i], &columns[i], place, body, row_begin, row_end);
     }
     return tasks;
 }
@@ -423,20 +498,32 @@ static size_t scalar_bytes(ScalarType type) {
     return type == S_F64 ? 8 : 4;
 }
 
+int64_t conv_small_groups(const ConvShape *shape) {
+    int64_t width = shape->channels / shape->groups;
+    bool same = shape->filters == shape->channels && shape->channels % TILE_BLOCK == 0;
+    return same && width < TILE_BLOCK && TILE_BLOCK % width == 0 ? width : 0;
+}
+
+/// The convolution whose output has `vectored` channels and whose sums run over `summed` ones.
+static TapConv tap_conv(const TileIO *io, const ConvShape *shape, int64_t vectored,
+                        int64_t summed) {
+    int64_t small = conv_small_groups(shape), groups = small ? 1 : shape->groups;
+    int64_t reduced = summed / shape->groups;
+    return (TapConv){.io = io,
+                     .batch = shape->batch,
+                     .groups = groups,
+                     .vectors = vectored / groups / TILE_BLOCK,
+                     .reduced = reduced,
+                     .reduced_block = reduced % TILE_BLOCK ? reduced : TILE_BLOCK,
+                     .lane_group = small,
+                     .kernel = {shape->kernel[0], shape->kernel[1]},
+                     .type = shape->type};
+}
+
 int64_t tile_conv2d(const TileIO *io, const ConvShape *shape) {
-    int64_t group_filters = shape->filters / shape->groups;
-    if (group_filters % TILE_BLOCK)
+    if (shape->filters / shape->groups % TILE_BLOCK && !conv_small_groups(shape))
         return 0;
-    int64_t reduced = shape->channels / shape->groups;
-    TapConv conv = {
-        .io = io,
-        .batch = shape->batch,
-        .groups = shape->groups,
-        .vectors = group_filters / TILE_BLOCK,
-        .reduced = reduced,
-        .reduced_block = reduced % TILE_BLOCK ? reduced : TILE_BLOCK,
-        .type = shape->type,
-    };
+    TapConv conv = tap_conv(io, shape, shape->filters, shape->channels);
     TapAxis axis[2];
     for (int i = 0; i < 2; i++)
         axis[i] = (TapAxis){
@@ -449,7 +536,7 @@ int64_t tile_conv2d(const TileIO *io, const ConvShape *shape) {
             .kernel_step = 1,
             .extent = i ? shape->width : shape->height,
         };
-    int64_t weight_bytes = shape->filters * reduced * shape->kernel[0] * shape->kernel[1] *
+    int64_t weight_bytes = shape->filters * conv.reduced * shape->kernel[0] * shape->kernel[1] *
                            (int64_t)scalar_bytes(shape->type);
     return emit_tap_conv(&conv, &axis[0], &axis[1], 1, weight_bytes);
 }
@@ -488,19 +575,15 @@ static TapAxis adjoint_axis(const ConvShape *shape, int i, int64_t remainder) {
 int64_t tile_conv2d_input(const TileIO *io, const ConvShape *shape) {
     int64_t group_channels = shape->channels / shape->groups;
     enum { GRIDS_MAX = 16 };
-    if (group_channels % TILE_BLOCK || shape->stride[0] * shape->stride[1] > GRIDS_MAX)
+    if ((group_channels % TILE_BLOCK && !conv_small_groups(shape)) ||
+        shape->stride[0] * shape->stride[1] > GRIDS_MAX)
         return 0;
-    int64_t reduced = shape->filters / shape->groups;
-    TapConv conv = {
-        .io = io,
-        .adjoint = true,
-        .batch = shape->batch,
-        .groups = shape->groups,
-        .vectors = group_channels / TILE_BLOCK,
-        .reduced = reduced,
-        .reduced_block = reduced % TILE_BLOCK ? reduced : TILE_BLOCK,
-        .type = shape->type,
-    };
+    TapConv conv = tap_conv(io, shape, shape->channels, shape->filters);
+    conv.adjoint = true;
+    if (conv.lane_group > 1)
+        conv.packed =
+            1 + loop_buffer(io->kernel, "packed", shape->type, BUFFER_SCRATCH,
+                            conv.lane_group * shape->kernel[0] * shape->kernel[1] * TILE_BLOCK);
     TapAxis rows[GRIDS_MAX], columns[GRIDS_MAX];
     size_t count = 0;
     for (int64_t i = 0; i < shape->stride[0]; i++) {

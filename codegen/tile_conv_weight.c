@@ -55,11 +55,6 @@ static int64_t blocks_of(const ConvShape *shape) {
     return filters * (shape->channels / shape->groups / channel_block_of(shape));
 }
 
-int64_t tile_conv2d_weight_parts(const ConvShape *shape) {
-    int64_t wanted = int_min(shape->batch, ceil_div(TASKS_WANTED, blocks_of(shape)));
-    return ceil_div(shape->batch, ceil_div(shape->batch, wanted)); // none of them empty
-}
-
 /// Output positions whose tap `tap` reads inside the input: [*begin, *end).
 static void pixel_range(const WeightTile *tile, LoopBody *body, int axis, LoopExpr **begin,
                         LoopExpr **end) {

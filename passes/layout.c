@@ -72,6 +72,20 @@ static const ConvLayout *conv_layout(const Node *node) {
     return NULL;
 }
 
+/// The convolution's image that is not its operand 0.
+static const Node *other_image(const Node *node) {
+    return node->op == OP_conv2d_weight ? node->operand[1] : node;
+}
+
+/// Whether each group has the same few channels on both sides, so that a block holds whole groups:
+/// depthwise convolutions among them. Their width; else 0.
+static int64_t small_group_width(const Node *node) {
+    int64_t groups = node->attrs->groups;
+    int64_t width = node->operand[0]->type.dim[1] / groups;
+    bool same = other_image(node)->type.dim[1] / groups == width;
+    return same && groups > 1 && width < BLOCK && BLOCK % width == 0 ? width : 0;
+}
+
 static int result_axis(const ConvLayout *conv, const Node *node) {
     return conv->axis + (node->attrs->parts > 0);
 }
@@ -81,11 +95,16 @@ static Layout choose(const Node *node, Layout want[2], bool *wants) {
     const ConvLayout *conv = conv_layout(node);
     *wants = false;
     if (conv) {
-        Layout result = blocks_on(node, result_axis(conv, node), node->attrs->groups);
-        want[0] = blocks_on(node->operand[0], 1, node->attrs->groups);
+        int64_t width = small_group_width(node), groups = width ? 1 : node->attrs->groups;
+        Layout result = blocks_on(node, result_axis(conv, node), groups);
+        want[0] = blocks_on(node->operand[0], 1, groups);
         want[1] = (Layout){BLOCK, (uint8_t)conv->want_axis};
-        // A depthwise kernel has one channel per group: its second axis cannot be in blocks.
         *wants = result.block && node->operand[1]->type.dim[conv->want_axis] % BLOCK == 0;
+        if (width && result.block) {
+            *wants = true;
+            if (node->op == OP_conv2d_input) // wider groups' weights are packed by the kernel
+                want[1] = width == 1 ? (Layout){BLOCK, 0} : plain;
+        }
         return *wants ? result : plain;
     }
     if (op_has(node->op, KEEPS_AXES))

@@ -64,7 +64,7 @@ static Node *conv(Gen *g, Model *model, Node *x, int64_t filters, int64_t kernel
         int64_t wish = GEN_PICK(g, 2, in[1], 4, 16);
         if (in[1] % wish == 0) {
             groups = wish;
-            filters = (filters + groups - 1) / groups * groups;
+            filters = gen_chance(g, 50) ? in[1] : (filters + groups - 1) / groups * groups;
         }
     }
     if (out_extent(in[2], 2 * pad + more, kernel, stride, dilation) < 1 ||
