@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "codegen/lower_rules.h"
+#include "ir/cost.h"
 #include "support/diag.h"
 
 enum { MAX_PARTS = 2 };
@@ -150,7 +151,7 @@ static int64_t domain_count(const Node *node) {
 }
 
 int64_t reduce_flops(const Node *node) {
-    return op_has(node->op, CONTRACTS) ? 2 * type_count(&node->type) * domain_count(node) : 0;
+    return 2 * node_macs(node);
 }
 
 // ---- terms

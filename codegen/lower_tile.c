@@ -247,6 +247,44 @@ static int64_t tile_convolution(const Contraction *c, const TileIO *io) {
     }
 }
 
+// A 3x3 convolution of stride 1 of x to y.
+static ConvShape winograd_shape(const Node *node, const Type *x, const Type *y) {
+    const Attrs *as = node->attrs;
+    return (ConvShape){.type = scalar_type_of(node->type.dtype),
+                       .batch = x->dim[0],
+                       .channels = x->dim[1],
+                       .height = x->dim[2],
+                       .width = x->dim[3],
+                       .filters = y->dim[1],
+                       .out_height = y->dim[2],
+                       .out_width = y->dim[3],
+                       .kernel = {3, 3},
+                       .stride = {1, 1},
+                       .dilation = {1, 1},
+                       .padding = {as->padding.at[0], as->padding.at[1]},
+                       .groups = 1};
+}
+
+static int64_t tile_transformed(const Contraction *c, const TileIO *io) {
+    const Node *node = c->node;
+    const Type *y = &node->type, *x = &node->operand[0]->type;
+    ConvShape shape;
+    switch ((int)node->op) {
+    case OP_winograd:
+        shape = winograd_shape(node, x, y);
+        return tile_winograd(io, &shape);
+    case OP_winograd_weight:
+        shape = winograd_shape(node, x, &node->operand[1]->type);
+        return tile_winograd_weight(io, &shape, node->attrs->parts);
+    case OP_winograd_kernel:
+        return tile_winograd_kernel(io, scalar_type_of(y->dtype), y->dim[1] * y->dim[3], y->dim[2],
+                                    node->attrs->flip);
+    default:
+        kdc_assert(node->op == OP_winograd_kernel_adjoint);
+        return tile_winograd_kernel_adjoint(io, scalar_type_of(y->dtype), y->dim[0], y->dim[1]);
+    }
+}
+
 int64_t lower_tiles(Lower *l) {
     const Kernel *source = l->source;
     Contraction c = {.l = l};
@@ -265,5 +303,7 @@ int64_t lower_tiles(Lower *l) {
     }
     bool alone = source->stored_count == 1 && source->stored[0] == c.node;
     TileIO io = {l->kernel, &c, read_operand, store_sum, alone ? reread_sum : NULL};
+    if (op_has(c.node->op, TILED))
+        return tile_transformed(&c, &io);
     return c.node->op == OP_einsum ? tile_einsum(&c, &io) : tile_convolution(&c, &io);
 }

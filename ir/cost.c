@@ -1,7 +1,6 @@
 // ir/cost.c -- multiply-adds of contractions, from shapes alone; what kernels and buffers cost.
 #include "ir/cost.h"
 
-#include "support/diag.h"
 
 // dy or y is [N, K, OH, OW]; the weight [K, C / groups, KH, KW] may have an axis of parts before.
 static int64_t conv_macs(const Type *y, const Type *weight) {
@@ -38,8 +37,14 @@ int64_t node_macs(const Node *node) {
         return conv_macs(&node->type, &node->operand[1]->type);
     if (node->op == OP_conv2d_input)
         return conv_macs(&node->operand[0]->type, &node->operand[1]->type);
-    kdc_assert(node->op == OP_conv2d_weight);
-    return conv_macs(&node->operand[1]->type, &node->type);
+    if (node->op == OP_conv2d_weight)
+        return conv_macs(&node->operand[1]->type, &node->type);
+    // What the direct sums would take: nine products for each pixel, filter and channel.
+    if (node->op == OP_winograd)
+        return 9 * type_count(&node->type) * node->operand[0]->type.dim[1];
+    if (node->op == OP_winograd_weight)
+        return 9 * type_count(&node->operand[1]->type) * node->operand[0]->type.dim[1];
+    return 0; // transforms
 }
 
 int64_t graph_macs(const Graph *graph) {

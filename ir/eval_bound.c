@@ -346,6 +346,30 @@ static void bound_product_sum(Bound *b) {
     }
 }
 
+// Transforms by constant matrices around a sum of products are sums throughout, so the op on
+// magnitudes, the matrices' entries by their size too, gives the bound. Behind each result lie the
+// additions of its sum and at most 4 * 6 of each transform, and rounded entries of two matrices.
+static void bound_tiled(Bound *b) {
+    const EvalCall *call = b->call;
+    const Tensor *x0 = call->x[0], *x1 = call->x[call->arity - 1];
+    const int64_t *image = x0->type.dim;
+    int64_t terms = call->op == OP_winograd ? image[1] : image[0] * image[2] * image[3];
+    EvalCall sized = *call;
+    sized.magnitudes = true;
+    b->call = &sized;
+    Tensor e0 = magnitudes(b, x0, 0, 1), all0 = magnitudes(b, x0, 1, 1);
+    Tensor a0 = magnitudes(b, x0, 1, 0);
+    Tensor e1 = magnitudes(b, x1, 0, 1), all1 = magnitudes(b, x1, 1, 1);
+    bool single = call->arity == 1;
+    double gamma = gamma_of(b, (single ? 0 : (double)terms) + 64);
+    const double *moved0 = apply(b, (const Tensor *[]){&e0, &all1});
+    const double *moved1 = single ? NULL : apply(b, (const Tensor *[]){&a0, &e1});
+    const double *sum = apply(b, (const Tensor *[]){&all0, &all1});
+    for (int64_t i = 0; i < b->count; i++)
+        b->out[i] = moved0[i] + (moved1 ? moved1[i] : 0) + gamma * sum[i];
+    b->call = call;
+}
+
 // With d = |x - mean| and the operands' bounds e, of mean ebar: a computed mean that is off by
 // delta adds n delta^2 to the sum of squares, as the distances from the true mean sum to zero.
 static void bound_variance(Bound *b) {
@@ -452,6 +476,8 @@ static void dispatch(Bound *b) {
         bound_put_add(b);
     else if (op_has(op, VIEWS) || op_has(op, SCATTERS))
         bound_view(b);
+    else if (op_has(op, TILED))
+        bound_tiled(b);
     else if (op_has(op, CONTRACTS))
         bound_product_sum(b);
     else if (op == OP_variance)

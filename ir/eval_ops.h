@@ -21,6 +21,7 @@ typedef struct EvalCall {
     Tensor *y;           // type set, data of the right size
     const Tensor *given; // input, scalar, read: the value
     uint64_t seed, iteration;
+    bool magnitudes; // constants inside the op count by their size: for bounds
 } EvalCall;
 
 typedef void EvalRule(const EvalCall *call);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "ir/ir.h"
+#include "ir/winograd.h"
 
 static const int64_t MAX_ELEMENTS = INT64_C(1) << 40;
 enum { MAX_ATTR = 1 << 20 }; // strides, padding and the like: keeps all sums far from overflow
@@ -644,6 +645,83 @@ static bool infer_conv2d_weight(Infer *in) {
     for (int i = 0; i < 4; i++)
         dim[i + 1] = in->y->dim[i];
     return set_shape(in, in->x[0]->dtype, dim, 5) && sound_extents(in);
+}
+
+// ---- F(4x4, 3x3)
+// ---------------------------------------------------------------------------
+
+static bool padding_of_winograd(Infer *in) {
+    return list_has(in, in->attrs->padding, 4, 0, "padding");
+}
+
+// Extents that a 3x3 kernel of stride 1 leaves of the image.
+static bool winograd_places(Infer *in, const Type *x, int64_t out[2]) {
+    const int64_t *padding = in->attrs->padding.at;
+    if (!is_float(in, x) || !has_rank(in, x, 4, "the image") || !padding_of_winograd(in))
+        return false;
+    for (int i = 0; i < 2; i++) {
+        out[i] = x->dim[2 + i] + padding[i] + padding[2 + i] - (WINOGRAD_KERNEL - 1);
+        if (out[i] < 1)
+            return refuse(in, "a kernel of 3x3 does not fit into %s", text_of(in, x));
+    }
+    return true;
+}
+
+// [36, K / 16, C, 16], C in whole blocks as well.
+static bool is_transformed(Infer *in, const Type *u) {
+    if (!has_rank(in, u, 4, "the transformed kernel"))
+        return false;
+    if (u->dim[0] != WINOGRAD_POINTS || u->dim[2] % WINOGRAD_BLOCK || u->dim[3] != WINOGRAD_BLOCK)
+        return refuse(in, "%s is no transformed kernel [36, K / 16, C, 16]", text_of(in, u));
+    return true;
+}
+
+static bool infer_winograd(Infer *in) {
+    const Type *x = in->x[0], *u = in->x[1];
+    int64_t out[2];
+    if (!same_dtype(in, x, u) || !winograd_places(in, x, out) || !is_transformed(in, u))
+        return false;
+    if (u->dim[2] != x->dim[1])
+        return refuse(in, "the kernel takes %" PRId64 " channels, the image has %" PRId64,
+                      u->dim[2], x->dim[1]);
+    *in->y = (Type){.dtype = x->dtype,
+                    .rank = 4,
+                    .dim = {x->dim[0], u->dim[1] * WINOGRAD_BLOCK, out[0], out[1]}};
+    return true;
+}
+
+static bool infer_winograd_weight(Infer *in) {
+    const Type *x = in->x[0], *dy = in->x[1];
+    int64_t out[2], parts = in->attrs->parts;
+    if (!same_dtype(in, x, dy) || !winograd_places(in, x, out) ||
+        !has_rank(in, dy, 4, "the cotangent"))
+        return false;
+    if (dy->dim[0] != x->dim[0] || dy->dim[2] != out[0] || dy->dim[3] != out[1] ||
+        dy->dim[1] % WINOGRAD_BLOCK || x->dim[1] % WINOGRAD_BLOCK)
+        return refuse(in, "%s is no cotangent for %s", text_of(in, dy), text_of(in, x));
+    if (parts < 0 || parts > x->dim[0])
+        return refuse(in, "%" PRId64 " parts of a batch of %" PRId64, parts, x->dim[0]);
+    int64_t dim[5] = {parts, WINOGRAD_POINTS, dy->dim[1] / WINOGRAD_BLOCK, x->dim[1],
+                      WINOGRAD_BLOCK};
+    return set_shape(in, x->dtype, parts ? dim : dim + 1, parts ? 5 : 4);
+}
+
+static bool infer_winograd_kernel(Infer *in) {
+    const Type *w = in->x[0];
+    if (!is_float(in, w) || !has_rank(in, w, 4, "the kernel"))
+        return false;
+    int64_t filters = w->dim[in->attrs->flip ? 1 : 0], channels = w->dim[in->attrs->flip ? 0 : 1];
+    if (w->dim[2] != WINOGRAD_KERNEL || w->dim[3] != WINOGRAD_KERNEL || filters % WINOGRAD_BLOCK ||
+        channels % WINOGRAD_BLOCK)
+        return refuse(in, "%s is no 3x3 kernel of whole blocks", text_of(in, w));
+    int64_t dim[4] = {WINOGRAD_POINTS, filters / WINOGRAD_BLOCK, channels, WINOGRAD_BLOCK};
+    return set_shape(in, w->dtype, dim, 4);
+}
+
+static bool infer_winograd_kernel_adjoint(Infer *in) {
+    const Type *u = in->x[0];
+    int64_t dim[4] = {u->dim[1] * WINOGRAD_BLOCK, u->dim[2], WINOGRAD_KERNEL, WINOGRAD_KERNEL};
+    return is_float(in, u) && is_transformed(in, u) && set_shape(in, u->dtype, dim, 4);
 }
 
 // ---- gradients, effects

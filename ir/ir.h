@@ -68,6 +68,8 @@ typedef enum OpTraits {
     RANDOM = 128,  // two equal nodes draw different numbers unless their stream is the same
     SCATTERS = 256, // writes rows chosen by data
     KEEPS_AXES = 512, // each axis of the result that operand 0 has too is the same axis
+    ALONE = 1024,     // a kernel of its own, with nothing computed beside it
+    TILED = 2048,     // has a register-tiled schedule and no other
 } OpTraits;
 
 typedef enum Op {

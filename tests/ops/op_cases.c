@@ -549,6 +549,40 @@ static Node *family_conv2d_weight(Build *b) {
     return conv_of(b, c->x, c->y, attrs);
 }
 
+// An image of [n, c, h, w], k filters; the cotangent has the extents that the padding leaves.
+static const struct {
+    int64_t n, c, h, w, k, padding[4], parts;
+} winograd_cases[] = {
+    {1, 16, 4, 4, 16, {1, 1, 1, 1}, 0},   {2, 16, 9, 6, 32, {1, 1, 1, 1}, 2},
+    {3, 32, 1, 2, 16, {1, 1, 1, 1}, 2},   {1, 16, 20, 17, 16, {0, 0, 0, 0}, 1},
+    {5, 16, 5, 4, 48, {2, 1, 0, 1}, 3},   {2, 16, 3, 3, 16, {0, 0, 0, 0}, 0},
+    {18, 16, 4, 8, 16, {1, 1, 1, 1}, 4},
+};
+
+static Node *family_winograd(Build *b) {
+    int64_t n = winograd_cases[b->i].n, c = winograd_cases[b->i].c, k = winograd_cases[b->i].k;
+    int64_t h = winograd_cases[b->i].h, w = winograd_cases[b->i].w;
+    const int64_t *p = winograd_cases[b->i].padding;
+    Shape x = {4, {n, c, h, w}}, u = {4, {36, k / 16, c, 16}};
+    Shape dy = {4, {n, k, h + p[0] + p[2] - 2, w + p[1] + p[3] - 2}};
+    Shape kernel = {4, {k, c, 3, 3}};
+    Attrs padded = {.padding = ints(p, 4)};
+    Node *first = real_of(b, b->op == OP_winograd_kernel           ? &kernel
+                             : b->op == OP_winograd_kernel_adjoint ? &u
+                                                                   : &x);
+    switch ((int)b->op) {
+    case OP_winograd:
+        return append(b, (Node *[]){first, real_of(b, &u)}, 2, padded);
+    case OP_winograd_weight:
+        padded.parts = winograd_cases[b->i].parts;
+        return append(b, (Node *[]){first, real_of(b, &dy)}, 2, padded);
+    case OP_winograd_kernel:
+        return append(b, (Node *[]){first}, 1, (Attrs){.flip = b->i % 2});
+    default:
+        return append(b, (Node *[]){first}, 1, (Attrs){0});
+    }
+}
+
 // ---- leaves, gradients, effects
 // -------------------------------------------------------------------
 
@@ -722,6 +756,10 @@ static const CaseRule case_rules[OP_COUNT] = {
     [OP_conv2d_input] = RULE(conv2d_input, conv_cases, CASE_RANGE, -2, 2, true),
     [OP_conv2d_weight] = {family_conv2d_weight, COUNT(conv_cases) + COUNT(parts_cases), CASE_RANGE,
                           -2, 2, true},
+    [OP_winograd] = RULE(winograd, winograd_cases, CASE_RANGE, -2, 2, false),
+    [OP_winograd_weight] = RULE(winograd, winograd_cases, CASE_RANGE, -2, 2, false),
+    [OP_winograd_kernel] = RULE(winograd, winograd_cases, CASE_RANGE, -2, 2, false),
+    [OP_winograd_kernel_adjoint] = RULE(winograd, winograd_cases, CASE_RANGE, -2, 2, false),
     [OP_grad] = RULE(grad, shapes, CASE_RANGE, -2, 2, true),
     [OP_write] = RULE(write, shapes, CASE_RANGE, -2, 2, false),
     [OP_report] = RULE(report, shapes, CASE_RANGE, -2, 2, false),

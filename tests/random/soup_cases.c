@@ -637,6 +637,35 @@ static bool soup_conv(Gen *g, Op op) {
     return true;
 }
 
+// What passes/winograd.c makes of convolutions, after differentiation.
+static bool soup_winograd(Gen *g, Op op) {
+    int64_t n = 1 + gen_below(g, 3), c = GEN_PICK(g, 16, 16, 32), k = GEN_PICK(g, 16, 16, 32, 48);
+    int64_t top = gen_below(g, 3), left = gen_below(g, 3);
+    int64_t h = 3 + gen_below(g, 6), w = 3 + gen_below(g, 10);
+    int64_t padding[4] = {top, left, 1, 2}, x_dim[4] = {n, c, h, w}, w_dim[4] = {k, c, 3, 3};
+    int64_t dy_dim[4] = {n, k, h + top - 1, w + left};
+    Attrs attrs = {.padding = {4, padding}};
+    Live x = fresh(g, g->real, 4, x_dim), kernel = fresh(g, g->real, 4, w_dim);
+    Node *u = gen_node(g, OP_winograd_kernel, &kernel.node, 1, (Attrs){0});
+    Node *y = u;
+    double most = kernel.most;
+    if (op == OP_winograd) {
+        y = gen_node(g, op, (Node *[]){x.node, u}, 2, attrs);
+        most = 3 * sqrt((double)(9 * c)) * x.most * kernel.most;
+    } else if (op != OP_winograd_kernel) {
+        Live dy = fresh(g, g->real, 4, dy_dim);
+        attrs.parts = gen_chance(g, 50) ? 0 : 1 + gen_below(g, n);
+        y = gen_node(g, OP_winograd_weight, (Node *[]){x.node, dy.node}, 2, attrs);
+        int64_t first = 0;
+        if (attrs.parts)
+            y = ir_reduce(g->graph, OP_sum, y, &first, 1, false);
+        y = gen_node(g, OP_winograd_kernel_adjoint, &y, 1, (Attrs){0});
+        most = 3 * sqrt((double)(n * h * w)) * x.most * dy.most;
+    }
+    gen_live(g, ir_unary(g->graph, OP_stop_gradient, y), most);
+    return true;
+}
+
 static bool soup_relayout(Gen *g, Op op) {
     for (int tries = 0; tries < 30 && g->pool.count; tries++) {
         Live x = g->pool.at[gen_below(g, (int64_t)g->pool.count)];
@@ -697,6 +726,8 @@ static SoupRule *rule_of(Op op) {
     default:
         break;
     }
+    if (op_has(op, TILED))
+        return soup_winograd;
     if (op_has(op, CONTRACTS))
         return soup_conv;
     if (op_has(op, REDUCES))

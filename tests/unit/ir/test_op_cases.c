@@ -55,7 +55,7 @@ static void cases_verify_and_survive_text(void **state) {
 
 static const __float128 *run(EvalState *eval, const OpCase *c, uint64_t seed,
                              const double **bound) {
-    double value[4096];
+    static double value[1 << 16];
     eval_set_random(eval, seed, 7);
     for (size_t k = 0; k < c->input_count; k++) {
         op_case_fill(&c->input[k], seed, value);

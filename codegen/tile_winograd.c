@@ -1,0 +1,733 @@
+// codegen/tile_winograd.c -- convolution by F(4x4, 3x3), forward and by its kernel.
+//
+// A task takes a chunk of pieces (the 4x4 squares of the result with the 6x6 ones of the image they
+// need) through three stages in scratch that fits the second-level cache:
+//
+//     image   for each piece and block of channels: B^T x B        -> V [36, pieces, channels]
+//     product for each of the 36 points: V by the kernel           -> M [36, pieces, filters]
+//     result  for each piece and block of filters: A^T M A, then the epilogue
+//
+// so that nothing between the stages goes to memory. By its kernel, a task takes a block of
+// channels by filters and runs the chunks of its part of the batch by: both images are transformed,
+// and the products of each point are added to sums that stay in the second-level cache.
+//
+// Pieces at the border read zeros outside the image under a guard; where an image has only few
+// pieces they are unrolled and the guards fold away.
+#include "codegen/tile.h"
+
+#include "ir/winograd.h"
+
+enum {
+    PIECE = WINOGRAD_PIECE,
+    TILE = WINOGRAD_TILE,
+    POINTS = WINOGRAD_POINTS,
+    SUMS_MAX = 24,          // accumulators in a tile
+    WEIGHT_SUMS = 16,       // and in one of a kernel's gradient
+    CHUNK = 16,             // pieces of a chunk
+    LONG_CHUNK = 32,        // where a kernel is too large for the second-level cache
+    LARGE_KERNEL = 1 << 20, // bytes
+    UNROLLED_PIECES = 4,    // of an image that are written out one by one
+    TASK_CHANNELS = 64,     // and filters, of a task by the kernel
+    KERNEL_CHANNELS = 16,   // of a task that transforms a kernel
+};
+
+/// How a batch is cut into chunks of pieces.
+typedef struct Pieces {
+    const TileIO *io;
+    const ConvShape *shape;
+    int64_t rows, columns;     // of an image
+    int64_t images, part_rows; // of a chunk
+    int64_t row_chunks;        // of an image
+    int64_t count;             // pieces in a chunk
+    bool unrolled;
+} Pieces;
+
+/// Where a chunk begins and how much of it there is.
+typedef struct Chunk {
+    LoopExpr *image, *row, *image_count, *row_count;
+} Chunk;
+
+/// A piece and a block of channels; the statements for it go to `body`.
+typedef struct Place {
+    LoopBody *body;
+    LoopExpr *image, *row, *column; // of pieces
+    LoopExpr *number;               // in its chunk
+    LoopExpr *block;
+} Place;
+
+static int64_t ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+static int64_t int_min(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static int64_t int_max(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+// ---- transforms
+// -----------------------------------------------------------------------------------
+
+typedef struct Transform {
+    LoopKernel *kernel;
+    LoopBody *body;
+    ScalarType type;
+} Transform;
+
+static LoopExpr *name(const Transform *t, LoopExpr *x) {
+    return loop_let(t->kernel, t->body, "t", x);
+}
+
+/// sum + factor * x; NULL is zero.
+static LoopExpr *add_term(const Transform *t, LoopExpr *sum, double factor, LoopExpr *x) {
+    LoopKernel *kernel = t->kernel;
+    if (factor == 0 || !x)
+        return sum;
+    if (!sum)
+        return factor == 1 ? x : name(t, x2(kernel, X_mul, x, x_real(kernel, factor, t->type)));
+    if (factor == 1 || factor == -1)
+        return name(t, x2(kernel, factor > 0 ? X_add : X_sub, sum, x));
+    return name(t, x3(kernel, X_fma, x, x_real(kernel, factor, t->type), sum));
+}
+
+/// A matrix of the transforms or its transpose.
+typedef struct Matrix {
+    int rows, columns;
+    double at[6][6];
+} Matrix;
+
+static Matrix matrix_of(const WinogradMatrix *from, bool transposed) {
+    Matrix m = {
+        transposed ? from->columns : from->rows, transposed ? from->rows : from->columns, {{0}}};
+    for (int i = 0; i < m.rows; i++) {
+        for (int k = 0; k < m.columns; k++)
+            m.at[i][k] = (double)(transposed ? from->at[k][i] : from->at[i][k]) / from->denominator;
+    }
+    return m;
+}
+
+/// Rows i and i + 1 that differ in signs alone share their even and odd parts.
+static bool rows_pair(const Matrix *m, int i) {
+    bool same = false, opposite = false;
+    for (int k = 0; k < m->columns; k++) {
+        double a = m->at[i][k], b = i + 1 < m->rows ? m->at[i + 1][k] : 2 * a + 1;
+        if (a != b && a != -b)
+            return false;
+        same |= a != 0 && a == b;
+        opposite |= a != 0 && a == -b;
+    }
+    return same && opposite;
+}
+
+static bool columns_pair(const Matrix *m, int k) {
+    for (int i = 0; i < m->rows; i++) {
+        double a = m->at[i][k], b = k + 1 < m->columns ? m->at[i][k + 1] : 2 * a + 1;
+        if (a != b && a != -b)
+            return false;
+    }
+    return true;
+}
+
+/// y = M x, for vectors whose elements lie `step` apart in their arrays.
+static void apply(const Transform *t, const Matrix *m, LoopExpr *const *x, LoopExpr **y, int step) {
+    LoopExpr *sum[6] = {0}, *difference[6] = {0};
+    bool paired[6] = {false};
+    for (int k = 0; k < m->columns; k++) {
+        if (m->rows >= m->columns || !columns_pair(m, k))
+            continue;
+        sum[k] = add_term(t, x[k * step], 1, x[(k + 1) * step]);
+        difference[k] = add_term(t, x[k * step], -1, x[(k + 1) * step]);
+        paired[k] = true;
+        k++;
+    }
+    for (int i = 0; i < m->rows; i++) {
+        LoopExpr *even = NULL, *odd = NULL;
+        if (rows_pair(m, i)) {
+            for (int k = 0; k < m->columns; k++) {
+                bool same = m->at[i][k] == m->at[i + 1][k];
+                LoopExpr **part = same ? &even : &odd;
+                *part = add_term(t, *part, m->at[i][k], x[k * step]);
+            }
+            y[i * step] = add_term(t, even, 1, odd);
+            y[(i + 1) * step] = add_term(t, even, -1, odd);
+            i++;
+            continue;
+        }
+        for (int k = 0; k < m->columns; k++) {
+            LoopExpr *term = x[k * step];
+            if (paired[k])
+                term = m->at[i][k] == m->at[i][k + 1] ? sum[k] : difference[k];
+            even = add_term(t, even, m->at[i][k], term);
+            k += paired[k];
+        }
+        y[i * step] = even;
+    }
+}
+
+/// M X M^T; rows of X and of the result have PIECE elements.
+static void sandwich(const Transform *t, const WinogradMatrix *matrix, bool transposed,
+                     LoopExpr *const *x, LoopExpr **y) {
+    Matrix m = matrix_of(matrix, transposed);
+    LoopExpr *half[PIECE * PIECE];
+    for (int k = 0; k < m.columns; k++)
+        apply(t, &m, x + k, half + k, PIECE);
+    for (int i = 0; i < m.rows; i++)
+        apply(t, &m, half + i * PIECE, y + i * PIECE, 1);
+}
+
+// ---- pieces
+// ---------------------------------------------------------------------------------------
+
+static Pieces cut(const TileIO *io, const ConvShape *shape, int64_t wanted) {
+    Pieces p = {.io = io,
+                .shape = shape,
+                .rows = winograd_pieces(shape->out_height),
+                .columns = winograd_pieces(shape->out_width),
+                .images = 1};
+    p.part_rows = int_min(p.rows, int_max(1, wanted / p.columns));
+    if (p.rows * p.columns < wanted) {
+        p.images = int_min(shape->batch, wanted / (p.rows * p.columns));
+        p.part_rows = p.rows;
+    }
+    p.row_chunks = ceil_div(p.rows, p.part_rows);
+    p.count = p.images * p.part_rows * p.columns;
+    p.unrolled = p.part_rows == p.rows && p.rows * p.columns <= UNROLLED_PIECES;
+    return p;
+}
+
+/// Chunk `number` of the images [begin, end).
+static Chunk chunk_at(const Pieces *p, LoopBody *body, LoopExpr *number, LoopExpr *begin,
+                      LoopExpr *end, bool whole) {
+    LoopKernel *kernel = p->io->kernel;
+    Chunk chunk = {.image_count = x_int(kernel, p->images),
+                   .row_count = x_int(kernel, p->part_rows)};
+    LoopExpr *image = p->row_chunks > 1 ? x_div(kernel, number, p->row_chunks) : number;
+    chunk.image =
+        loop_let(kernel, body, "image", x_add(kernel, begin, x_mul(kernel, image, p->images)));
+    chunk.row = x_int(kernel, 0);
+    if (p->row_chunks > 1) {
+        LoopExpr *part = loop_let(kernel, body, "part", x_mod(kernel, number, p->row_chunks));
+        chunk.row = x_mul(kernel, part, p->part_rows);
+    }
+    if (!whole) {
+        LoopExpr *left = x_sub(kernel, end, chunk.image);
+        chunk.image_count =
+            loop_let(kernel, body, "images", x2(kernel, X_min, left, chunk.image_count));
+    }
+    if (p->rows % p->part_rows) {
+        LoopExpr *left = x_sub(kernel, x_int(kernel, p->rows), chunk.row);
+        chunk.row_count = loop_let(kernel, body, "rows", x2(kernel, X_min, left, chunk.row_count));
+    }
+    return chunk;
+}
+
+/// A loop that is not there where it would run once.
+static LoopExpr *over(LoopKernel *kernel, LoopBody **body, LoopKind kind, const char *name,
+                      LoopExpr *end) {
+    int64_t count;
+    if (x_is_int(end, &count) && count == 1)
+        return x_int(kernel, 0);
+    LoopStmt *loop = loop_for(kernel, *body, kind, name, x_int(kernel, 0), end, 1);
+    *body = &loop->body;
+    return loop_var(kernel, loop);
+}
+
+/// All pieces of the chunk, for each of `blocks` blocks of channels.
+static Place over_pieces(const Pieces *p, const Chunk *chunk, LoopBody *body, int64_t blocks) {
+    LoopKernel *kernel = p->io->kernel;
+    LoopKind kind = p->unrolled ? LOOP_UNROLL : LOOP_SERIAL;
+    Place place;
+    LoopExpr *image = over(kernel, &body, LOOP_SERIAL, "n", chunk->image_count);
+    place.block = over(kernel, &body, LOOP_SERIAL, "block", x_int(kernel, blocks));
+    LoopExpr *row = over(kernel, &body, kind, "row", chunk->row_count);
+    place.column = over(kernel, &body, kind, "column", x_int(kernel, p->columns));
+    place.image = x_add(kernel, chunk->image, image);
+    place.row = x_add(kernel, chunk->row, row);
+    LoopExpr *line = x_add(kernel, x_mul(kernel, image, p->part_rows), row);
+    place.number = x_add(kernel, x_mul(kernel, line, p->columns), place.column);
+    place.body = body;
+    return place;
+}
+
+static LoopBody *open_lanes(LoopKernel *kernel, LoopBody *body, LoopExpr **lane) {
+    LoopStmt *loop =
+        loop_for(kernel, body, LOOP_VECTOR, "lane", x_int(kernel, 0), x_int(kernel, TILE_BLOCK), 1);
+    *lane = loop_var(kernel, loop);
+    return &loop->body;
+}
+
+/// A square of an image, as the transforms read it.
+typedef struct Square {
+    int which;          // operand
+    int size;           // pixels along a side
+    int64_t extent[2];  // of the image
+    int64_t padding[2]; // pixels before it
+    const WinogradMatrix *matrix;
+    bool transposed;
+} Square;
+
+/// The first row or column of the square at a piece.
+static LoopExpr *corner(const Pieces *p, const Square *square, const Place *place, int axis) {
+    LoopKernel *kernel = p->io->kernel;
+    return x_offset(kernel, x_mul(kernel, axis ? place->column : place->row, TILE),
+                    -square->padding[axis]);
+}
+
+static bool is_true(const LoopExpr *condition) {
+    return condition->kind == E_CONST && condition->integer;
+}
+
+static LoopExpr *pixel(const Pieces *p, const Square *square, const Place *place, LoopBody *body,
+                       LoopExpr *channel, int i, int k) {
+    const TileIO *io = p->io;
+    LoopExpr *index[4] = {place->image, channel,
+                          x_offset(io->kernel, corner(p, square, place, 0), i),
+                          x_offset(io->kernel, corner(p, square, place, 1), k)};
+    return io->read(io->user, body, square->which, index);
+}
+
+/// Reads and transforms the square of one piece for 16 channels, from `block` blocks on, and
+/// stores its points in scratch [36, pieces, channels].
+static void transform_square(const Pieces *p, const Square *square, const Place *place,
+                             LoopBody *body, LoopExpr *first_channel, uint32_t scratch,
+                             int64_t channels, bool guarded) {
+    LoopKernel *kernel = p->io->kernel;
+    LoopExpr *lane, *x[PIECE * PIECE], *y[PIECE * PIECE];
+    body = open_lanes(kernel, body, &lane);
+    LoopExpr *in_task = x_add(kernel, x_mul(kernel, place->block, TILE_BLOCK), lane);
+    LoopExpr *channel = x_add(kernel, first_channel, in_task);
+    Transform t = {kernel, body, p->shape->type};
+    for (int i = 0; i < square->size; i++) {
+        LoopExpr *row = x_offset(kernel, corner(p, square, place, 0), i);
+        LoopBody *row_body = body;
+        uint32_t local[PIECE];
+        for (int k = 0; guarded && k < square->size; k++) {
+            local[k] = loop_local(kernel, body, "x", t.type, NULL, 0);
+            loop_set(kernel, body, local[k], NULL, 0, x_real(kernel, 0.0, t.type));
+        }
+        if (guarded)
+            row_body = &loop_if(kernel, body, x_inside(kernel, row, 0, square->extent[0]))->body;
+        for (int k = 0; k < square->size; k++) {
+            LoopExpr **to = &x[i * PIECE + k];
+            if (!guarded) {
+                *to = loop_let(kernel, body, "x", pixel(p, square, place, body, channel, i, k));
+                continue;
+            }
+            LoopExpr *column = x_offset(kernel, corner(p, square, place, 1), k);
+            LoopBody *inside =
+                &loop_if(kernel, row_body, x_inside(kernel, column, 0, square->extent[1]))->body;
+            loop_set(kernel, inside, local[k], NULL, 0,
+                     pixel(p, square, place, inside, channel, i, k));
+            *to = x_local(kernel, local[k], NULL, 0);
+        }
+    }
+    sandwich(&t, square->matrix, square->transposed, x, y);
+    for (int i = 0; i < POINTS; i++) {
+        LoopExpr *line = x_offset(kernel, place->number, i * p->count);
+        loop_store(kernel, body, scratch, x_add(kernel, x_mul(kernel, line, channels), in_task),
+                   y[i]);
+    }
+}
+
+/// The image stage.
+static void emit_image(const Pieces *p, const Square *square, const Chunk *chunk, LoopBody *body,
+                       LoopExpr *first_channel, uint32_t scratch, int64_t channels) {
+    LoopKernel *kernel = p->io->kernel;
+    Place place = over_pieces(p, chunk, body, channels / TILE_BLOCK);
+    LoopExpr *inner = NULL;
+    for (int axis = 0; axis < 2; axis++) {
+        LoopExpr *first = corner(p, square, &place, axis);
+        inner = x_and(kernel, inner,
+                      x_inside(kernel, first, 0, square->extent[axis] - square->size + 1));
+    }
+    if (is_true(inner)) {
+        transform_square(p, square, &place, place.body, first_channel, scratch, channels, false);
+    } else if (p->unrolled) {
+        transform_square(p, square, &place, place.body, first_channel, scratch, channels, true);
+    } else {
+        LoopStmt *choice = loop_if(kernel, place.body, inner);
+        transform_square(p, square, &place, &choice->body, first_channel, scratch, channels, false);
+        transform_square(p, square, &place, &choice->other, first_channel, scratch, channels, true);
+    }
+}
+
+// ---- forward
+// --------------------------------------------------------------------------------------
+
+typedef struct Forward {
+    Pieces p;
+    uint32_t image, product; // scratch: V, M
+    int64_t channels, filters;
+    int64_t vectors; // blocks of filters in a tile
+} Forward;
+
+/// The sums of `count` pieces from `first` by the blocks of filters from `block`, at one point.
+static void emit_product_tile(const Forward *f, LoopBody *body, LoopExpr *point, LoopExpr *block,
+                              LoopExpr *first, int64_t count) {
+    const TileIO *io = f->p.io;
+    LoopKernel *kernel = io->kernel;
+    ScalarType type = f->p.shape->type;
+    LoopExpr *lane, *zero = x_int(kernel, 0), *at[2];
+    LoopBody *inner = open_lanes(kernel, body, &lane);
+    int64_t dim[2] = {f->vectors, count};
+    uint32_t sums = loop_local(kernel, inner, "sum", type, dim, 2);
+    LoopExpr *line = x_add(kernel, x_mul(kernel, point, f->p.count), first); // of V and M
+    for (int pass = 0; pass < 3; pass++) {                                   // clear, sum, store
+        LoopBody *nest = inner;
+        LoopExpr *channel = NULL, *x = NULL;
+        uint32_t weight = 0;
+        if (pass == 1) {
+            LoopStmt *over_c =
+                loop_for(kernel, inner, LOOP_SERIAL, "c", zero, x_int(kernel, f->channels), 1);
+            channel = loop_var(kernel, over_c);
+            nest = &over_c->body;
+            weight = loop_local(kernel, nest, "w", type, dim, 1);
+            LoopStmt *load =
+                loop_for(kernel, nest, LOOP_UNROLL, "v", zero, x_int(kernel, f->vectors), 1);
+            LoopExpr *v = loop_var(kernel, load);
+            LoopExpr *index[4] = {point, x_add(kernel, block, v), channel, lane};
+            loop_set(kernel, &load->body, weight, &v, 1, io->read(io->user, &load->body, 1, index));
+        }
+        LoopStmt *pieces = loop_for(kernel, nest, LOOP_UNROLL, "p", zero, x_int(kernel, count), 1);
+        at[1] = loop_var(kernel, pieces);
+        nest = &pieces->body;
+        LoopExpr *here = x_add(kernel, line, at[1]);
+        if (pass == 1)
+            x = loop_let(
+                kernel, nest, "x",
+                x_load(kernel, f->image, x_add(kernel, x_mul(kernel, here, f->channels), channel)));
+        LoopStmt *vectors =
+            loop_for(kernel, nest, LOOP_UNROLL, "v", zero, x_int(kernel, f->vectors), 1);
+        at[0] = loop_var(kernel, vectors);
+        nest = &vectors->body;
+        LoopExpr *sum = x_local(kernel, sums, at, 2);
+        if (pass == 0) {
+            loop_set(kernel, nest, sums, at, 2, x_real(kernel, 0.0, type));
+        } else if (pass == 1) {
+            LoopExpr *w = x_local(kernel, weight, at, 1);
+            loop_set(kernel, nest, sums, at, 2, x3(kernel, X_fma, w, x, sum));
+        } else {
+            LoopExpr *filter = x_mul(kernel, x_add(kernel, block, at[0]), TILE_BLOCK);
+            filter = x_add(kernel, filter, lane);
+            loop_store(kernel, nest, f->product,
+                       x_add(kernel, x_mul(kernel, here, f->filters), filter), sum);
+        }
+    }
+}
+
+static void emit_product(const Forward *f, LoopBody *body) {
+    LoopKernel *kernel = f->p.io->kernel;
+    int64_t most = SUMS_MAX / f->vectors;
+    most = int_min(most, 16);
+    int64_t width = ceil_div(f->p.count, ceil_div(f->p.count, most));
+    int64_t full = f->p.count / width, rest = f->p.count % width;
+    LoopExpr *point = over(kernel, &body, LOOP_SERIAL, "point", x_int(kernel, POINTS));
+    LoopExpr *group = over(kernel, &body, LOOP_SERIAL, "group",
+                           x_int(kernel, f->filters / TILE_BLOCK / f->vectors));
+    LoopExpr *block = x_mul(kernel, group, f->vectors);
+    LoopBody *tiles = body;
+    LoopExpr *tile = over(kernel, &tiles, LOOP_SERIAL, "tile", x_int(kernel, full));
+    emit_product_tile(f, tiles, point, block, x_mul(kernel, tile, width), width);
+    if (rest)
+        emit_product_tile(f, body, point, block, x_int(kernel, full * width), rest);
+}
+
+/// The result stage.
+static void emit_result(const Forward *f, const Chunk *chunk, LoopBody *body) {
+    const TileIO *io = f->p.io;
+    const ConvShape *shape = f->p.shape;
+    LoopKernel *kernel = io->kernel;
+    Place place = over_pieces(&f->p, chunk, body, f->filters / TILE_BLOCK);
+    LoopExpr *lane, *x[PIECE * PIECE], *y[PIECE * PIECE];
+    LoopBody *inner = open_lanes(kernel, place.body, &lane);
+    LoopExpr *filter = x_add(kernel, x_mul(kernel, place.block, TILE_BLOCK), lane);
+    for (int i = 0; i < POINTS; i++) {
+        LoopExpr *line = x_offset(kernel, place.number, i * f->p.count);
+        LoopExpr *at = x_add(kernel, x_mul(kernel, line, f->filters), filter);
+        x[i] = loop_let(kernel, inner, "m", x_load(kernel, f->product, at));
+    }
+    Transform t = {kernel, inner, shape->type};
+    sandwich(&t, &winograd_result, false, x, y);
+    for (int i = 0; i < TILE; i++) {
+        LoopExpr *row = x_offset(kernel, x_mul(kernel, place.row, TILE), i);
+        LoopExpr *row_inside = x_inside(kernel, row, 0, shape->out_height);
+        LoopBody *row_body =
+            is_true(row_inside) ? inner : &loop_if(kernel, inner, row_inside)->body;
+        for (int k = 0; k < TILE; k++) {
+            LoopExpr *column = x_offset(kernel, x_mul(kernel, place.column, TILE), k);
+            LoopExpr *inside = x_inside(kernel, column, 0, shape->out_width);
+            LoopBody *store = is_true(inside) ? row_body : &loop_if(kernel, row_body, inside)->body;
+            LoopExpr *index[4] = {place.image, filter, row, column};
+            io->store(io->user, store, index, y[i * PIECE + k]);
+        }
+    }
+}
+
+static int64_t element_bytes(ScalarType type) {
+    return type == S_F64 ? 8 : 4;
+}
+
+static int64_t vectors_of(int64_t blocks) {
+    return blocks % 2 == 0 ? 2 : blocks % 3 == 0 ? 3 : 1;
+}
+
+static Square image_square(const ConvShape *shape) {
+    return (Square){.which = 0,
+                    .size = PIECE,
+                    .extent = {shape->height, shape->width},
+                    .padding = {shape->padding[0], shape->padding[1]},
+                    .matrix = &winograd_image};
+}
+
+int64_t tile_winograd(const TileIO *io, const ConvShape *shape) {
+    LoopKernel *kernel = io->kernel;
+    int64_t kernel_bytes = POINTS * shape->channels * shape->filters * element_bytes(shape->type);
+    Forward f = {.p = cut(io, shape, kernel_bytes > LARGE_KERNEL ? LONG_CHUNK : CHUNK),
+                 .channels = shape->channels,
+                 .filters = shape->filters,
+                 .vectors = vectors_of(shape->filters / TILE_BLOCK)};
+    int64_t tasks = ceil_div(shape->batch, f.p.images) * f.p.row_chunks;
+    f.image =
+        loop_buffer(kernel, "v", shape->type, BUFFER_SCRATCH, POINTS * f.p.count * f.channels);
+    f.product =
+        loop_buffer(kernel, "m", shape->type, BUFFER_SCRATCH, POINTS * f.p.count * f.filters);
+    LoopStmt *loop = loop_for(kernel, &kernel->body, LOOP_PARALLEL, "task", x_int(kernel, 0),
+                              x_int(kernel, tasks), 1);
+    Chunk chunk = chunk_at(&f.p, &loop->body, loop_var(kernel, loop), x_int(kernel, 0),
+                           x_int(kernel, shape->batch), shape->batch % f.p.images == 0);
+    Square square = image_square(shape);
+    emit_image(&f.p, &square, &chunk, &loop->body, x_int(kernel, 0), f.image, f.channels);
+    emit_product(&f, &loop->body);
+    emit_result(&f, &chunk, &loop->body);
+    return tasks;
+}
+
+// ---- by the kernel
+// --------------------------------------------------------------------------------
+
+typedef struct ByKernel {
+    Pieces p;
+    uint32_t image, cotangent; // scratch [36, pieces, channels], [36, pieces, filters]
+    int64_t channels, filters; // of a task
+    int64_t vectors, width;    // of a tile: blocks of filters, channels
+    int64_t parts;
+    LoopExpr *part, *channel, *block; // first of the task; blocks of filters
+} ByKernel;
+
+/// Places of a tile's sums in the result.
+static void sum_index(const ByKernel *b, LoopExpr *point, LoopExpr *block, LoopExpr *channel,
+                      LoopExpr *lane, LoopExpr **index) {
+    uint32_t count = 0;
+    if (b->parts)
+        index[count++] = b->part;
+    index[count++] = point;
+    index[count++] = block;
+    index[count++] = channel;
+    index[count] = lane;
+}
+
+static void emit_kernel_tile(const ByKernel *b, LoopBody *body, LoopExpr *point,
+                             LoopExpr *first_block, LoopExpr *first_channel, LoopExpr *pieces,
+                             LoopExpr *is_first) {
+    const TileIO *io = b->p.io;
+    LoopKernel *kernel = io->kernel;
+    ScalarType type = b->p.shape->type;
+    LoopExpr *lane, *zero = x_int(kernel, 0), *index[5];
+    LoopBody *inner = open_lanes(kernel, body, &lane);
+    int64_t dim[2] = {b->vectors, b->width};
+    uint32_t sums = loop_local(kernel, inner, "sum", type, dim, 2);
+    LoopStmt *choice = is_first ? loop_if(kernel, inner, is_first) : NULL;
+    for (int pass = 0; pass < 4; pass++) { // clear, or read again; sum; store
+        LoopBody *nest = inner;
+        LoopExpr *at[2], *line = NULL;
+        uint32_t dy = 0;
+        if (pass == 1 && !choice)
+            continue;
+        if (choice && pass < 2)
+            nest = pass ? &choice->other : &choice->body;
+        if (pass == 2) {
+            LoopStmt *loop = loop_for(kernel, inner, LOOP_SERIAL, "p", zero, pieces, 1);
+            line = x_add(kernel, x_mul(kernel, point, b->p.count), loop_var(kernel, loop));
+            nest = &loop->body;
+            dy = loop_local(kernel, nest, "dy", type, dim, 1);
+            LoopStmt *load =
+                loop_for(kernel, nest, LOOP_UNROLL, "v", zero, x_int(kernel, b->vectors), 1);
+            LoopExpr *v = loop_var(kernel, load);
+            LoopExpr *filter = x_mul(kernel, x_add(kernel, first_block, v), TILE_BLOCK);
+            LoopExpr *from =
+                x_add(kernel, x_mul(kernel, line, b->filters), x_add(kernel, filter, lane));
+            loop_set(kernel, &load->body, dy, &v, 1, x_load(kernel, b->cotangent, from));
+        }
+        LoopStmt *channels =
+            loop_for(kernel, nest, LOOP_UNROLL, "c", zero, x_int(kernel, b->width), 1);
+        at[1] = loop_var(kernel, channels);
+        nest = &channels->body;
+        LoopExpr *channel = x_add(kernel, first_channel, at[1]), *x = NULL;
+        if (pass == 2)
+            x = loop_let(
+                kernel, nest, "x",
+                x_load(kernel, b->image, x_add(kernel, x_mul(kernel, line, b->channels), channel)));
+        LoopStmt *vectors =
+            loop_for(kernel, nest, LOOP_UNROLL, "v", zero, x_int(kernel, b->vectors), 1);
+        at[0] = loop_var(kernel, vectors);
+        nest = &vectors->body;
+        LoopExpr *sum = x_local(kernel, sums, at, 2);
+        sum_index(b, point, x_add(kernel, b->block, x_add(kernel, first_block, at[0])),
+                  x_add(kernel, b->channel, channel), lane, index);
+        if (pass == 0)
+            loop_set(kernel, nest, sums, at, 2, x_real(kernel, 0.0, type));
+        else if (pass == 1)
+            loop_set(kernel, nest, sums, at, 2, io->reread(io->user, nest, index));
+        else if (pass == 2)
+            loop_set(kernel, nest, sums, at, 2,
+                     x3(kernel, X_fma, x_local(kernel, dy, at, 1), x, sum));
+        else
+            io->store(io->user, nest, index, sum);
+    }
+}
+
+/// One chunk: both transforms, then all products.
+static void emit_chunk(const ByKernel *b, LoopBody *body, const Chunk *chunk, LoopExpr *is_first) {
+    const ConvShape *shape = b->p.shape;
+    LoopKernel *kernel = b->p.io->kernel;
+    Square x = image_square(shape);
+    Square dy = {.which = 1,
+                 .size = TILE,
+                 .extent = {shape->out_height, shape->out_width},
+                 .matrix = &winograd_result,
+                 .transposed = true};
+    emit_image(&b->p, &x, chunk, body, b->channel, b->image, b->channels);
+    emit_image(&b->p, &dy, chunk, body, x_mul(kernel, b->block, TILE_BLOCK), b->cotangent,
+               b->filters);
+    // Either there is one image or all rows are there, so the pieces lie one after another.
+    LoopExpr *pieces = b->p.images == 1
+                           ? x_mul(kernel, chunk->row_count, b->p.columns)
+                           : x_mul(kernel, chunk->image_count, b->p.rows * b->p.columns);
+    LoopExpr *point = over(kernel, &body, LOOP_SERIAL, "point", x_int(kernel, POINTS));
+    LoopExpr *group = over(kernel, &body, LOOP_SERIAL, "group",
+                           x_int(kernel, b->filters / TILE_BLOCK / b->vectors));
+    LoopExpr *tile =
+        over(kernel, &body, LOOP_SERIAL, "tile", x_int(kernel, b->channels / b->width));
+    emit_kernel_tile(b, body, point, x_mul(kernel, group, b->vectors),
+                     x_mul(kernel, tile, b->width), pieces, is_first);
+}
+
+static int64_t task_extent(int64_t extent) {
+    int64_t block = TASK_CHANNELS;
+    while (extent % block)
+        block /= 2;
+    return block;
+}
+
+int64_t tile_winograd_weight(const TileIO *io, const ConvShape *shape, int64_t parts) {
+    LoopKernel *kernel = io->kernel;
+    ByKernel b = {.p = cut(io, shape, LONG_CHUNK),
+                  .channels = task_extent(shape->channels),
+                  .filters = task_extent(shape->filters),
+                  .parts = parts};
+    b.vectors = int_min(4, b.filters / TILE_BLOCK);
+    b.width = WEIGHT_SUMS / b.vectors;
+    b.image =
+        loop_buffer(kernel, "v", shape->type, BUFFER_SCRATCH, POINTS * b.p.count * b.channels);
+    b.cotangent =
+        loop_buffer(kernel, "z", shape->type, BUFFER_SCRATCH, POINTS * b.p.count * b.filters);
+
+    int64_t channel_blocks = shape->channels / b.channels,
+            filter_blocks = shape->filters / b.filters;
+    int64_t part_images = ceil_div(shape->batch, parts ? parts : 1);
+    int64_t tasks = (parts ? parts : 1) * channel_blocks * filter_blocks;
+    LoopStmt *loop = loop_for(kernel, &kernel->body, LOOP_PARALLEL, "task", x_int(kernel, 0),
+                              x_int(kernel, tasks), 1);
+    LoopBody *body = &loop->body;
+    LoopExpr *task = loop_var(kernel, loop);
+    LoopExpr *cb = loop_let(kernel, body, "cb", x_mod(kernel, task, channel_blocks));
+    LoopExpr *rest = x_div(kernel, task, channel_blocks);
+    LoopExpr *kb = loop_let(kernel, body, "kb", x_mod(kernel, rest, filter_blocks));
+    b.channel = x_mul(kernel, cb, b.channels);
+    b.block = x_mul(kernel, kb, b.filters / TILE_BLOCK);
+    b.part = parts > 1 ? loop_let(kernel, body, "part", x_div(kernel, rest, filter_blocks))
+                       : x_int(kernel, 0);
+    LoopExpr *begin = x_mul(kernel, b.part, part_images);
+    LoopExpr *end = x_add(kernel, begin, x_int(kernel, part_images));
+    if (shape->batch % part_images)
+        end = loop_let(kernel, body, "end", x2(kernel, X_min, end, x_int(kernel, shape->batch)));
+
+    int64_t chunks = ceil_div(part_images, b.p.images) * b.p.row_chunks;
+    bool whole = part_images % b.p.images == 0 && shape->batch % part_images == 0;
+    LoopExpr *number = over(kernel, &body, LOOP_SERIAL, "chunk", x_int(kernel, chunks));
+    LoopExpr *is_first = NULL;
+    if (chunks > 1)
+        is_first = loop_let(kernel, body, "is_first", x2(kernel, X_eq, number, x_int(kernel, 0)));
+    Chunk chunk = chunk_at(&b.p, body, number, begin, end, whole);
+    emit_chunk(&b, body, &chunk, is_first);
+    return tasks;
+}
+
+// ---- kernels
+// --------------------------------------------------------------------------------------
+
+/// Opens the loops over 16 filters (lanes) and some channels; returns the body.
+static LoopBody *over_kernels(const TileIO *io, int64_t filters, int64_t channels, LoopExpr **block,
+                              LoopExpr **lane, LoopExpr **channel, int64_t *tasks) {
+    LoopKernel *kernel = io->kernel;
+    int64_t parts = ceil_div(channels, KERNEL_CHANNELS);
+    *tasks = filters / TILE_BLOCK * parts;
+    LoopStmt *loop = loop_for(kernel, &kernel->body, LOOP_PARALLEL, "task", x_int(kernel, 0),
+                              x_int(kernel, *tasks), 1);
+    LoopBody *body = &loop->body;
+    LoopExpr *task = loop_var(kernel, loop);
+    *block = loop_let(kernel, body, "block", x_div(kernel, task, parts));
+    LoopExpr *first = x_mul(kernel, x_mod(kernel, task, parts), KERNEL_CHANNELS);
+    LoopExpr *end =
+        x2(kernel, X_min, x_offset(kernel, first, KERNEL_CHANNELS), x_int(kernel, channels));
+    LoopStmt *over_c = loop_for(kernel, body, LOOP_SERIAL, "c", first, end, 1);
+    *channel = loop_var(kernel, over_c);
+    return open_lanes(kernel, &over_c->body, lane);
+}
+
+int64_t tile_winograd_kernel(const TileIO *io, ScalarType type, int64_t filters, int64_t channels,
+                             bool flip) {
+    LoopKernel *kernel = io->kernel;
+    LoopExpr *block, *lane, *channel, *x[PIECE * PIECE], *y[PIECE * PIECE];
+    int64_t tasks;
+    LoopBody *body = over_kernels(io, filters, channels, &block, &lane, &channel, &tasks);
+    LoopExpr *filter = x_add(kernel, x_mul(kernel, block, TILE_BLOCK), lane);
+    for (int i = 0; i < WINOGRAD_KERNEL; i++) {
+        for (int k = 0; k < WINOGRAD_KERNEL; k++) {
+            LoopExpr *index[4] = {flip ? channel : filter, flip ? filter : channel,
+                                  x_int(kernel, flip ? 2 - i : i), x_int(kernel, flip ? 2 - k : k)};
+            x[i * PIECE + k] = loop_let(kernel, body, "w", io->read(io->user, body, 0, index));
+        }
+    }
+    Transform t = {kernel, body, type};
+    sandwich(&t, &winograd_kernel, false, x, y);
+    for (int i = 0; i < POINTS; i++) {
+        LoopExpr *index[4] = {x_int(kernel, i), block, channel, lane};
+        io->store(io->user, body, index, y[i]);
+    }
+    return tasks;
+}
+
+int64_t tile_winograd_kernel_adjoint(const TileIO *io, ScalarType type, int64_t filters,
+                                     int64_t channels) {
+    LoopKernel *kernel = io->kernel;
+    LoopExpr *block, *lane, *channel, *x[PIECE * PIECE], *y[PIECE * PIECE];
+    int64_t tasks;
+    LoopBody *body = over_kernels(io, filters, channels, &block, &lane, &channel, &tasks);
+    LoopExpr *filter = x_add(kernel, x_mul(kernel, block, TILE_BLOCK), lane);
+    for (int i = 0; i < POINTS; i++) {
+        LoopExpr *index[4] = {x_int(kernel, i), block, channel, lane};
+        x[i] = loop_let(kernel, body, "du", io->read(io->user, body, 0, index));
+    }
+    Transform t = {kernel, body, type};
+    sandwich(&t, &winograd_kernel, true, x, y);
+    for (int i = 0; i < WINOGRAD_KERNEL; i++) {
+        for (int k = 0; k < WINOGRAD_KERNEL; k++) {
+            LoopExpr *index[4] = {filter, channel, x_int(kernel, i), x_int(kernel, k)};
+            io->store(io->user, body, index, y[i * PIECE + k]);
+        }
+    }
+    return tasks;
+}
