@@ -1,11 +1,13 @@
 // bench/kernels.c -- how near single kernels come to the machine's multiply-add peak.
 //
 //     kernels [--threads N] [--repeats N] [--shapes issue|resnet20|resnet18|mobilenet|resnext|pointwise|all]
+//             [--math strict|fast]
 //
 // For each convolution, in its three directions, the kernel that kdc compiles is timed against a loop of
 // independent multiply-adds in registers, the two in turn, so that a change of the clock hits both. Printed:
 // median GFLOP/s by nominal operations (2 * multiply-adds, padding counted), the peak beside it, their ratio.
-// Operands lie in the layouts that passes/layout.c gives them.
+// Operands lie in the layouts that passes/layout.c gives them. With --math fast it is passes/winograd.c's form
+// of the convolution where that applies, its transforms of the kernel included.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,11 +121,36 @@ static void find_types(Arena *arena, Arena *scratch, const Shape *s, Direction d
     }
 }
 
-static void bench_conv(const Shape *s, Direction direction, int threads, int repeats) {
+/// The convolution by F(4x4, 3x3) on images in the layouts of `type` and plain kernels; NULL if that does not
+/// apply.
+static Module *winograd_module(Arena *arena, Arena *scratch, const Shape *s, Direction direction,
+                               const Type type[3]) {
+    Type plain[3], *kernel = &plain[direction == BY_WEIGHT ? 2 : 1];
+    for (int i = 0; i < 3; i++) {
+        plain[i] = type[i];
+        plain[i].block = plain[i].block_axis = 0;
+    }
+    Module *module = conv_module(arena, s, direction, plain);
+    Graph *graph = module->graphs.at[0];
+    size_t before = graph->nodes.count;
+    run_passes(module, scratch, "winograd");
+    for (size_t i = 0; i < graph->nodes.count; i++) {
+        Node *node = graph->nodes.at[i];
+        uint32_t which = node->op == OP_read || node->op == OP_write ? (uint32_t)node->attrs->storage : 2;
+        if ((node->op == OP_read || node->op == OP_write || node->op == OP_winograd) &&
+            &plain[which] != kernel)
+            node->type = module->storages.at[which]->type = type[which];
+    }
+    return graph->nodes.count > before ? module : NULL;
+}
+
+static void bench_conv(const Shape *s, Direction direction, bool fast, int threads, int repeats) {
     Arena arena = {0}, scratch = {0};
     Type type[3];
     find_types(&arena, &scratch, s, direction, type);
-    Module *module = conv_module(&arena, s, direction, type);
+    Module *module = fast ? winograd_module(&arena, &scratch, s, direction, type) : NULL;
+    if (!module)
+        module = conv_module(&arena, s, direction, type);
     run_passes(module, &scratch, "fuse,plan_memory");
     CodegenOptions options = {.level = 2};
     double start = seconds_now();
@@ -174,6 +201,7 @@ static void bench_conv(const Shape *s, Direction direction, int threads, int rep
 int main(int argc, char **argv) {
     int threads = 2, repeats = 15;
     const char *set = "issue";
+    bool fast = false;
     for (int i = 1; i + 1 < argc; i += 2) {
         if (!strcmp(argv[i], "--threads"))
             threads = atoi(argv[i + 1]);
@@ -181,15 +209,18 @@ int main(int argc, char **argv) {
             repeats = atoi(argv[i + 1]) < 63 ? atoi(argv[i + 1]) : 63;
         else if (!strcmp(argv[i], "--shapes"))
             set = argv[i + 1];
+        else if (!strcmp(argv[i], "--math"))
+            fast = !strcmp(argv[i + 1], "fast");
         else
-            world_error("usage: kernels [--threads N] [--repeats N] [--shapes issue|resnet20|resnet18|mobilenet|resnext|pointwise|all]");
+            world_error("usage: kernels [--threads N] [--repeats N] [--math strict|fast] "
+                        "[--shapes issue|resnet20|resnet18|mobilenet|resnext|pointwise|all]");
     }
     printf("convolution                      direction  GFLOP/s     peak   of peak        time  compile\n");
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         if (strcmp(set, "all") && strcmp(set, shapes[i].set))
             continue;
         for (Direction d = FORWARD; d < DIRECTIONS; d++)
-            bench_conv(&shapes[i], d, threads, repeats);
+            bench_conv(&shapes[i], d, fast, threads, repeats);
     }
     return 0;
 }

@@ -26,7 +26,7 @@ typedef struct Step {
     double flops;
 } Step;
 
-static void compile(Step *step, const char *path, const FrontendOptions *options) {
+static void compile(Step *step, const char *path, const FrontendOptions *options, bool strict) {
     SourceSet sources = {0};
     DiagSink diags = {0};
     Arena scratch = {0};
@@ -43,7 +43,7 @@ static void compile(Step *step, const char *path, const FrontendOptions *options
     if (!step->program)
         exit(EXIT_PROGRAM_WRONG);
     Module *module = step->program->module;
-    PassContext ctx = {.scratch = &scratch, .options = {.level = 2}, .program = step->program};
+    PassContext ctx = {.scratch = &scratch, .options = {.level = 2, .strict_math = strict}, .program = step->program};
     passes_run(module, &ctx);
     arena_release(&scratch);
     CodegenOptions codegen = {.level = 2};
@@ -127,13 +127,17 @@ int main(int argc, char **argv) {
     FrontendDefine defines[16];
     FrontendOptions options = {.defines = defines, .real = DT_F32};
     if (argc < 2)
-        world_error("usage: bench_step FILE.kd [--threads N] [--repeats N] [-D name=value]");
+        world_error("usage: bench_step FILE.kd [--threads N] [--repeats N] [-D name=value]"
+                    " [--math strict|fast]");
+    bool strict = false;
     for (int i = 2; i + 1 < argc; i += 2) {
         char *equals = strchr(argv[i + 1], '=');
         if (!strcmp(argv[i], "--threads"))
             threads = atoi(argv[i + 1]);
         else if (!strcmp(argv[i], "--repeats"))
             repeats = atoi(argv[i + 1]) < 63 ? atoi(argv[i + 1]) : 63;
+        else if (!strcmp(argv[i], "--math"))
+            strict = !strcmp(argv[i + 1], "strict");
         else if (!strcmp(argv[i], "-D") && equals && options.define_count < 16) {
             *equals = 0;
             defines[options.define_count++] = (FrontendDefine){argv[i + 1], equals + 1};
@@ -141,7 +145,7 @@ int main(int argc, char **argv) {
             world_error("unknown option %s", argv[i]);
     }
     static Step step;
-    compile(&step, argv[1], &options);
+    compile(&step, argv[1], &options, strict);
     KdrtFrame frame = make_frame(&step);
     run(&step, step.program->init, &frame);
     run(&step, step.program->phases.at[0]->begin, &frame);

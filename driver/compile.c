@@ -123,6 +123,7 @@ bool compile_run_passes(Compilation *c) {
     PassContext context = {
         .scratch = &scratch,
         .options = {.level = options->level,
+                    .strict_math = options->strict_math,
                     .time = options->time_passes,
                     .print_after = options->print_after,
                     .disabled = options->without},

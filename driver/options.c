@@ -88,6 +88,14 @@ static const char *set_passes(Options *options, Arena *arena, const char *value)
     return NULL;
 }
 
+static const char *set_math(Options *options, Arena *arena, const char *value) {
+    (void)arena;
+    if (strcmp(value, "strict") != 0 && strcmp(value, "fast") != 0)
+        return "strict or fast";
+    options->strict_math = value[0] == 's';
+    return NULL;
+}
+
 static const char *set_without(Options *options, Arena *arena, const char *value) {
     (void)arena;
     options->without = value;
@@ -138,6 +146,8 @@ static const OptionRow option_rows[] = {
     {"-D", "name=value", set_define, "the value of a `param`; may be given several times"},
     {"-O", "0..3", set_level, "how much to optimise; 2 unless given"},
     {"--dtype", "f32|f64", set_dtype, "the type of all real numbers; f32 unless given"},
+    {"--math", "strict|fast", set_math,
+     "strict: every sum as it is written; fast, the default: convolutions by fewer products"},
     {"--target-cpu", "NAME", set_target_cpu,
      "the processor to compile for; this machine's unless given"},
     {"--static", NULL, set_static, "link the binary statically"},

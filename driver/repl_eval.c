@@ -116,6 +116,7 @@ LoopProgram *repl_lower(Repl *repl, Module *module, Program *program,
     Arena scratch = {0};
     PassContext context = {.scratch = &scratch,
                            .options.level = repl->options->level,
+                           .options.strict_math = repl->options->strict_math,
                            .program = program,
                            .sources = &repl->sources,
                            .diags = &repl->diags};

@@ -70,7 +70,16 @@ static bool is_load(const Node *node) {
 }
 
 static bool is_alone(const Node *node) {
-    return op_has(node->op, RANDOM) || op_has(node->op, SCATTERS);
+    return op_has(node->op, RANDOM) || op_has(node->op, SCATTERS) || op_has(node->op, ALONE);
+}
+
+// A schedule of tiles stores what has an element for each of its results.
+static bool has_longer_rows(const Node *tiled, const NodeList *units) {
+    for (size_t i = 0; i < units->count; i++) {
+        if (type_count(&units->at[i]->type) != type_count(&tiled->type))
+            return true;
+    }
+    return false;
 }
 
 // ---- cones
@@ -178,6 +187,8 @@ static bool units_fit(Fuse *fuse, const NodeList *units, uint32_t index) {
         if (nodes.at[i]->op == OP_conv2d_weight && units->count > 1)
             fit = false; // its schedule sums in several visits and has no epilogue
         if (is_alone(nodes.at[i]) && nodes.count > 1)
+            fit = false;
+        if (op_has(nodes.at[i]->op, TILED) && has_longer_rows(nodes.at[i], units))
             fit = false;
     }
     if (!fit || units->count > MAX_STORED || sums > MAX_SUMS || (contractions && sums > 1))

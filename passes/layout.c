@@ -90,6 +90,15 @@ static int result_axis(const ConvLayout *conv, const Node *node) {
     return conv->axis + (node->attrs->parts > 0);
 }
 
+/// Images in blocks, transformed kernels plain: they have blocks of their own.
+static Layout choose_tiled(const Node *node, Layout want[2], bool *wants) {
+    bool image = node->op == OP_winograd;
+    *wants = node->arity == 2;
+    for (uint32_t k = 0; k < node->arity; k++)
+        want[k] = k && image ? plain : blocks_on(node->operand[k], 1, 1);
+    return image ? blocks_on(node, 1, 1) : plain;
+}
+
 /// The layout that suits the node, and those that it wants of its operands where `wants` is set.
 static Layout choose(const Node *node, Layout want[2], bool *wants) {
     const ConvLayout *conv = conv_layout(node);
@@ -107,6 +116,8 @@ static Layout choose(const Node *node, Layout want[2], bool *wants) {
         }
         return *wants ? result : plain;
     }
+    if (op_has(node->op, TILED))
+        return choose_tiled(node, want, wants);
     if (op_has(node->op, KEEPS_AXES))
         return layout_of_kept_axes(node);
     bool is_map = op_has(node->op, MAPS) && !op_has(node->op, EFFECT);

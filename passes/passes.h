@@ -29,6 +29,7 @@
 
 typedef struct PassOptions {
     int level;               // of -O: 0 to 3
+    bool strict_math;        // no pass may add to rounding errors
     bool verify;             // check the module after each pass; debug builds always do
     bool time;               // --time-passes: a table on `log` at the end
     const char *print_after; // --print-after: names separated by commas, or "all"; NULL: none

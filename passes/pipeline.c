@@ -175,6 +175,7 @@ static void run_pipeline(Pipeline *p) {
     tidy(p);
     run(p, PASS_fold_frozen);
     tidy(p);
+    run(p, PASS_winograd);
     run(p, PASS_bind_times);
     tidy(p);
     run(p, PASS_split);

@@ -41,6 +41,7 @@ expect 1 'kdc: `--emit` takes ast, *, not ``' --emit=
 expect 1 'kdc: `-D` takes name=value, not `width`' -D width
 expect 1 'kdc: `-D` takes name=value, not `=3`' -D=3
 expect 1 'kdc: `--dtype` takes f32 or f64, not `i32`' --dtype i32
+expect 1 'kdc: `--math` takes strict or fast, not `loose`' --math loose
 expect 1 'kdc: `--target-cpu` takes native, x86-64 to x86-64-v4, or a processor as LLVM calls it (haswell, znver4, ...), not `pentagon`' --target-cpu=pentagon
 expect 1 'kdc: `-o` takes a file name, not ``' a.kd -o ''
 expect 1 'kdc: `--print-after` takes a pass, or all, not ``' --print-after=

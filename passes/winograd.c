@@ -1,0 +1,152 @@
+// passes/winograd.c -- 3x3 convolutions of stride 1 by F(4x4, 3x3), where that is faster.
+//
+//     conv2d(x, w)          ->  winograd(x, winograd_kernel(w))
+//     conv2d_input(dy, w)   ->  winograd(dy, winograd_kernel(w, flip)), padded to the size of dx
+//     conv2d_weight(x, dy)  ->  winograd_kernel_adjoint(winograd_weight(x, dy))
+//
+// A transformed kernel is a value like others: one of a frozen module is computed once per phase
+// (bind_times), one that two convolutions use is made once (cse).
+//
+// Rounding errors are some ten times those of the direct sums, so --math=strict leaves it out.
+//
+// The choice is by counting cycles of a core that finishes one vector multiply-add in each, for
+// the direct sums (without the taps that fall on padding) and for transforms and products.
+#include "ir/winograd.h"
+#include "passes/passes.h"
+#include "passes/rewrite.h"
+
+enum {
+    BLOCK = WINOGRAD_BLOCK,
+    LEAST_PIECES = 32, // below which there is no work to share out
+    WANTED_TASKS = 8,  // of a weight gradient
+    TASK_CHANNELS = 64,
+};
+
+/// What a convolution is as a sum: an image by a kernel to a result, whichever of the three is
+/// asked.
+typedef struct Shape {
+    int64_t batch, channels, filters;
+    int64_t out[2];
+    int64_t taps[2]; // row taps, column taps that fall inside the image, over all places
+} Shape;
+
+static bool all_are(Ints list, int64_t value) {
+    for (uint32_t i = 0; i < list.count; i++) {
+        if (list.at[i] != value)
+            return false;
+    }
+    return true;
+}
+
+/// Taps inside an image of `extent` over all places of an axis.
+static int64_t taps_inside(int64_t extent, int64_t padding, int64_t out) {
+    int64_t taps = 0;
+    for (int64_t k = 0; k < WINOGRAD_KERNEL; k++) {
+        int64_t first = padding > k ? padding - k : 0; // place + k - padding >= 0
+        int64_t end = extent + padding - k;            // place + k - padding < extent
+        end = end < out ? end : out;
+        taps += end > first ? end - first : 0;
+    }
+    return taps;
+}
+
+/// False if F(4x4, 3x3) does not compute such a convolution.
+static bool shape_of(const Node *node, const Type *x, const Type *w, const Type *y, Shape *shape) {
+    const Attrs *as = node->attrs;
+    if (node->type.dtype != DT_F32 || as->groups != 1 || as->parts || !all_are(as->stride, 1) ||
+        !all_are(as->dilation, 1) || w->dim[2] != WINOGRAD_KERNEL || w->dim[3] != WINOGRAD_KERNEL ||
+        w->dim[0] % BLOCK || w->dim[1] % BLOCK)
+        return false;
+    *shape = (Shape){.batch = x->dim[0], .channels = w->dim[1], .filters = w->dim[0]};
+    for (int i = 0; i < 2; i++) {
+        int64_t before = as->padding.at[i], after = as->padding.at[2 + i];
+        if (before > WINOGRAD_KERNEL - 1 || after > WINOGRAD_KERNEL - 1)
+            return false; // the adjoint's would be negative
+        shape->out[i] = y->dim[2 + i];
+        shape->taps[i] = taps_inside(x->dim[2 + i], before, y->dim[2 + i]);
+    }
+    return true;
+}
+
+static bool is_faster(const Shape *shape) {
+    double channels = (double)shape->channels, filters = (double)shape->filters;
+    double blocks = channels * filters / BLOCK;
+    double pieces = (double)shape->batch * (double)winograd_pieces(shape->out[0]) *
+                    (double)winograd_pieces(shape->out[1]);
+    if (pieces < LEAST_PIECES)
+        return false;
+    double direct = (double)shape->batch * (double)shape->taps[0] * (double)shape->taps[1] * blocks;
+    double transforms = (320 * channels + 300 * filters) / BLOCK;
+    double products = 1.1 * WINOGRAD_POINTS * blocks;
+    double kernel = 250 * blocks; // transforming it
+    // Kernels beyond the second-level cache come from the third for every 32 pieces.
+    double stream = 4 * WINOGRAD_POINTS * channels * filters / 4;
+    if (stream > 1 << 20)
+        kernel += stream * pieces / 32;
+    return 1.15 * (pieces * (transforms + products) + kernel) < direct;
+}
+
+static Node *append(Graph *graph, const Node *node, Op op, Node *a, Node *b, const Attrs *attrs) {
+    Node *operand[2] = {a, b};
+    return graph_append(graph, op, operand, b ? 2 : 1, attrs, node->origin);
+}
+
+static Node *forward(Graph *graph, const Node *node, Node *x, Node *w) {
+    Attrs none = {0}, attrs = {.padding = node->attrs->padding};
+    return append(graph, node, OP_winograd, x,
+                  append(graph, node, OP_winograd_kernel, w, NULL, &none), &attrs);
+}
+
+static Node *by_input(Graph *graph, const Node *node, Node *dy, Node *w) {
+    int64_t padding[4];
+    for (int i = 0; i < 4; i++)
+        padding[i] = WINOGRAD_KERNEL - 1 - node->attrs->padding.at[i];
+    Attrs flip = {.flip = true}, attrs = {.padding = {4, padding}};
+    return append(graph, node, OP_winograd, dy,
+                  append(graph, node, OP_winograd_kernel, w, NULL, &flip), &attrs);
+}
+
+static int64_t tasks_along(int64_t extent) {
+    int64_t block = TASK_CHANNELS;
+    while (extent % block)
+        block /= 2;
+    return extent / block;
+}
+
+/// The sum over all pieces gives few kernels: ranges of the batch apart, then together.
+static Node *by_weight(Graph *graph, const Node *node, const Shape *shape, Node *x, Node *dy) {
+    int64_t tasks = tasks_along(shape->channels) * tasks_along(shape->filters);
+    int64_t parts = (WANTED_TASKS + tasks - 1) / tasks, first = 0;
+    parts = parts < shape->batch ? parts : shape->batch;
+    int64_t images = (shape->batch + parts - 1) / parts;
+    parts = (shape->batch + images - 1) / images; // none of them empty
+    Attrs none = {0}, attrs = {.padding = node->attrs->padding, .parts = parts > 1 ? parts : 0};
+    Node *sum = append(graph, node, OP_winograd_weight, x, dy, &attrs);
+    if (parts > 1)
+        sum = ir_reduce(graph, OP_sum, sum, &first, 1, false);
+    return append(graph, node, OP_winograd_kernel_adjoint, sum, NULL, &none);
+}
+
+/// Requires: no grad nodes.  Keeps: order.  Changes nothing when run again.
+bool pass_winograd(Graph *graph, PassContext *ctx) {
+    if (graph_has_grad(graph) || ctx->options.strict_math)
+        return false;
+    Rewrite rw = rewrite_begin(graph, ctx->scratch);
+    for (size_t i = 0; i < rw.old_count; i++) {
+        Node *node = rewrite_next(&rw, i), *better = node;
+        Shape shape;
+        Node *a = node->arity ? node->operand[0] : NULL,
+             *b = node->arity > 1 ? node->operand[1] : NULL;
+        if (node->op == OP_conv2d && shape_of(node, &a->type, &b->type, &node->type, &shape) &&
+            is_faster(&shape))
+            better = forward(graph, node, a, b);
+        else if (node->op == OP_conv2d_input &&
+                 shape_of(node, &node->type, &b->type, &a->type, &shape) && is_faster(&shape))
+            better = by_input(graph, node, a, b);
+        else if (node->op == OP_conv2d_weight &&
+                 shape_of(node, &a->type, &node->type, &b->type, &shape) && is_faster(&shape))
+            better = by_weight(graph, node, &shape, a, b);
+        rewrite_place(&rw, node, better);
+    }
+    return rewrite_end(&rw);
+}
