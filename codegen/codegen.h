@@ -63,9 +63,9 @@ void jit_free(Jit *jit);
 
 /// Links objects and libkdrt.a to an executable with the system's C compiler, by posix_spawn.
 /// libkdrt.a is $KDC_RUNTIME, or lies beside the running kdc, or in ../lib/kdc. Returns false with
-/// a message.
-bool link_executable(const Objects *objects, const char *output, bool fully_static, Arena *arena,
-                     const char **message);
+/// a message. `reads_images`: with the readers of PNG and JPEG files.
+bool link_executable(const Objects *objects, const char *output, bool fully_static,
+                     bool reads_images, Arena *arena, const char **message);
 /// Joins the objects to one relocatable file, for --emit=obj.
 bool link_relocatable(const Objects *objects, const char *output, Arena *arena,
                       const char **message);

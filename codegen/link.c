@@ -159,8 +159,8 @@ static void files_and_output(Linker *linker, const char *output) {
         word(linker, linker->files.at[i]);
 }
 
-bool link_executable(const Objects *objects, const char *output, bool fully_static, Arena *arena,
-                     const char **message) {
+bool link_executable(const Objects *objects, const char *output, bool fully_static,
+                     bool reads_images, Arena *arena, const char **message) {
     static const char *const libraries[] = {"-l:libjansson.a", "-l:libz.a", "-lgomp", "-lm",
                                             "-lpthread"};
     Linker linker = {.arena = arena};
@@ -169,12 +169,18 @@ bool link_executable(const Objects *objects, const char *output, bool fully_stat
     if (ok) {
         word(&linker, "cc");
         files_and_output(&linker, output);
+        if (reads_images) // nothing else names it: it is weak
+            word(&linker, "-Wl,-u,kdrt_image_decode");
         word(&linker, runtime);
         if (sanitizers)
             word(&linker, sanitizers);
         if (fully_static) { // libgomp names dlopen, for devices that there are none of
             word(&linker, "-static");
             word(&linker, "-Wl,--no-warnings");
+        }
+        if (reads_images) {
+            word(&linker, "-l:libpng.a");
+            word(&linker, "-l:libjpeg.a");
         }
         for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++)
             word(&linker, libraries[i]);

@@ -123,7 +123,11 @@ static bool emit_binary(Compilation *c) {
     const char *message = NULL;
     if (!output)
         output = default_output(&c->arena, c->source->name, "");
-    if (!link_executable(&objects, output, c->options->fully_static, &c->arena, &message))
+    bool reads_images = false;
+    for (size_t i = 0; i < c->program->data.count; i++)
+        reads_images = reads_images || strcmp(c->program->data.at[i]->source, "images") == 0;
+    if (!link_executable(&objects, output, c->options->fully_static, reads_images, &c->arena,
+                         &message))
         world_error("%s: %s", output, message);
     objects_free(&objects);
     return true;

@@ -6,7 +6,7 @@
 #include "frontend/elaborate.h"
 
 static const char *const sources[] = {"idx", "cifar10", "cifar100", "npz", "images", "join"};
-static const char *const built_sources[] = {"idx", "cifar10", "cifar100"};
+static const char *const built_sources[] = {"idx", "cifar10", "cifar100", "images"};
 static const char *const settings[] = {"normalize", "augment", "prepare", "view",   "draw",
                                        "holdout",   "fields",  "count",   "classes"};
 #define COUNT(a) (sizeof(a) / sizeof *(a))

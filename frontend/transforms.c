@@ -1,5 +1,5 @@
-// frontend/transforms.c -- `augment` and `prepare`: what a transform is called with, and the shape that
-// images have after them.
+// frontend/transforms.c -- `augment` and `prepare`: what a transform is called with, and the shape
+// that images have after them.
 //
 // Which transforms there are, what they take and what they make of an image is the runtime's to say
 // (FrontendOptions); here arguments get their names and become constants.
@@ -11,9 +11,8 @@
 /// The names of all transforms, and the parameters of the one called `name` (NULL: there is none).
 static const char *find_transform(Elab *e, const char *name, Names *all) {
     const char *found = NULL, *row_name, *parameters;
-    for (size_t i = 0; e->options.transform_row &&
-                       e->options.transform_row(i, &row_name, &parameters);
-         i++) {
+    for (size_t i = 0;
+         e->options.transform_row && e->options.transform_row(i, &row_name, &parameters); i++) {
         vec_push(e->arena, all, row_name);
         if (strcmp(row_name, name) == 0)
             found = parameters;
@@ -109,7 +108,8 @@ bool read_transform(Elab *e, const AstExpr *expr, TransformSpec *spec) {
     bool named = false;
     for (size_t i = 0; expr->kind == EXPR_CALL && i < expr->call.count; i++) {
         named = named || expr->call.args[i].name.text;
-        if (!read_arg(e, callee->name, &expr->call.args[i], named ? SIZE_MAX : i, &parameters, spec))
+        if (!read_arg(e, callee->name, &expr->call.args[i], named ? SIZE_MAX : i, &parameters,
+                      spec))
             return false;
     }
     return true;
@@ -135,6 +135,7 @@ static const char *shape_text(Elab *e, const int64_t shape[3]) {
 }
 
 bool shape_images(Elab *e, const DataSpec *spec, Span span, const Type *file, Type *seen) {
+    static const char *const words[] = {"augment", "prepare"};
     int64_t shape[2][3];
     for (int k = 0; k < 2; k++) {
         const TransformSpec *at = k ? spec->prepare.at : spec->augment.at;
@@ -142,6 +143,12 @@ bool shape_images(Elab *e, const DataSpec *spec, Span span, const Type *file, Ty
         memcpy(shape[k], file->dim, sizeof shape[k]);
         if (!pass_through(e, at, count, shape[k]))
             return false;
+        if (shape[k][1] > 0 && shape[k][2] > 0)
+            continue;
+        Diag *d = report_error(e, span, "the images of `%s` are of several sizes%s", spec->name,
+                               count ? arena_printf(e->arena, ", after `%s` too", words[k]) : "");
+        diag_help(d, "bring them to one: %s resize(size = 256), center_crop(size = 224)", words[k]);
+        return false;
     }
     if (memcmp(shape[0], shape[1], sizeof *shape) != 0) {
         Diag *d = report_error(e, span,

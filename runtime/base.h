@@ -1,7 +1,8 @@
 /// What the whole runtime stands on: errors as values, an arena, text that grows, and the one layer
 /// that touches the disk. Everything is reached through an Env, which counts operations and injects
 /// the faults that KDC_FAULT asks for; only alloc.c allocates and only io.c opens, writes or
-/// renames. The loader's thread does neither, so an Env needs no lock.
+/// renames. Of all this the loader's threads use kdrt_io_read_start() alone, so an
+/// Env needs no lock.
 #ifndef KDC_RUNTIME_BASE_H
 #define KDC_RUNTIME_BASE_H
 
@@ -116,6 +117,10 @@ typedef struct Bytes {
 /// none) is an error.
 bool kdrt_io_read_file(Env *env, Arena *arena, const char *path, size_t most_bytes,
                        size_t limit_bytes, Bytes *bytes, KdrtError *error);
+/// The first `room` bytes of a file, at `to`, and the size of the whole. For any thread: no Env
+/// counts it, no fault is injected.
+bool kdrt_io_read_start(const char *path, uint8_t *to, size_t room, Bytes *bytes,
+                        size_t *size_bytes, KdrtError *error);
 bool kdrt_io_exists(const char *path);
 bool kdrt_io_is_directory(const char *path);
 /// Makes a directory and those above it.

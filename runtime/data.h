@@ -8,6 +8,17 @@
 
 // ---- sources ------------------------------------------------------------------------------------
 
+/// A column of image files, three channels each. It is the first of its part, `label` (i32) the
+/// second.
+typedef struct ImageFile {
+    const char *path;
+    int64_t height, width; // 0: not looked at
+} ImageFile;
+typedef struct ImageFiles {
+    ImageFile *at;
+    int64_t most_bytes; // of a file
+} ImageFiles;
+
 /// One field of all examples of a part, as the files have it. Row i is at data + i * stride_bytes.
 typedef struct FileColumn {
     const char *name;
@@ -16,6 +27,7 @@ typedef struct FileColumn {
     int64_t shape[MAX_RANK]; // of one example
     const uint8_t *data;     // NULL when only headers were read
     int64_t stride_bytes;
+    ImageFiles *images;  // in place of `data`; extents that are not the same for all are -1
     const char *path;    // for messages: the file, and
     int64_t file_offset; // where row 0 lies in its (unpacked) content
 } FileColumn;
@@ -60,6 +72,13 @@ typedef struct IdxArray {
 bool kdrt_idx_read(Bytes bytes, const IdxLimits *limits, Arena *arena, IdxArray *array,
                    KdrtError *error);
 
+/// Height and width of a PNG or JPEG file, told by its content; its first bytes are enough. Pure.
+bool kdrt_image_extents(Bytes bytes, int64_t *height, int64_t *width, KdrtError *error);
+/// The pixels of a PNG or JPEG file, three channels. Its extents must be those of `out`; `work`
+/// holds as many bytes as `out`. Weak: a binary has it only if its program reads images.
+bool kdrt_image_decode(Bytes bytes, const Image *out, uint8_t *work, KdrtError *error)
+    __attribute__((weak));
+
 // The readers behind the rows of sources.def.
 #define SOURCE(name, text)                                                                         \
     bool kdrt_source_##name(const SourceRequest *request, Files *files, KdrtError *error);
@@ -101,8 +120,8 @@ bool kdrt_transform_bind(const TransformSpec *spec, Transform *transform, KdrtEr
 /// What it makes of images of these extents (channels, height, width); -1: not the same for all.
 bool kdrt_transform_extents(const Transform *transform, const int64_t in[3], int64_t out[3],
                             KdrtError *error);
-/// The room that it works in, for an image of these extents; grows with each of them. -1: the image is
-/// too large.
+/// The room that it works in, for an image of these extents; grows with each of them. -1: the image
+/// is too large.
 int64_t kdrt_transform_work_bytes(const Transform *transform, const int64_t in[3],
                                   const int64_t out[3]);
 /// `out` has the extents that kdrt_transform_extents() tells, and is not the memory of `in`.
@@ -116,10 +135,10 @@ typedef struct Pipeline {
     Transform *transform;
 } Pipeline;
 
-/// Room for an example on its way through a pipeline: what lies between two transforms, and what one
-/// of them works in.
+/// Room for an example on its way through a pipeline: what lies between two transforms, what one of
+/// them works in, and a file that is decoded.
 typedef struct Room {
-    int64_t image_bytes, work_bytes;
+    int64_t image_bytes, work_bytes, file_bytes;
 } Room;
 
 /// A field of the manifest bound to a column, or to the example's place (`index`).
@@ -174,14 +193,17 @@ typedef struct Batch {
 
 typedef struct Loader Loader;
 
-/// `slot_bytes` bounds a batch (kdrt_loader_slot_bytes()), `most_examples` a part.
+/// `slot_bytes` bounds a batch (kdrt_loader_slot_bytes()), `most_examples` a part. `threads` make
+/// batches, at most LOADER_MOST_THREADS.
+enum { LOADER_MOST_THREADS = 4 };
 Loader *kdrt_loader_open(Env *env, int64_t slot_bytes, int64_t most_examples, Room room,
-                         KdrtError *error);
+                         int64_t threads, KdrtError *error);
 int64_t kdrt_loader_slot_bytes(const Dataset *dataset, int64_t batch);
 /// Begins a pass; one that was under way is dropped.
 void kdrt_loader_start(Loader *loader, const LoaderJob *job);
-/// The next batch, or NULL at the end. Its memory is the caller's until the next call.
-const Batch *kdrt_loader_next(Loader *loader);
+/// The next batch, or NULL at the end and when a file cannot be read, which sets `error`. Its
+/// memory is the caller's until the next call.
+const Batch *kdrt_loader_next(Loader *loader, KdrtError *error);
 void kdrt_loader_close(Loader *loader);
 
 /// Batches of a pass, and the examples of batch `index`.

@@ -195,6 +195,43 @@ static bool make_table(Arena *arena, const DataSpec *spec, FieldBinding *binding
     return true;
 }
 
+/// Passes the extents of each file through the pipelines that its part may go through: all must
+/// come out as `shape`, so that none is found to be too small after hours.
+static bool check_images(const FieldBinding *binding, const FilePart *part, bool trained,
+                         const ImageFiles *images, Room *room, KdrtError *error) {
+    for (int64_t i = 0; i < part->count; i++) {
+        const ImageFile *file = &images->at[i];
+        const int64_t in[3] = {3, file->height, file->width};
+        int64_t bytes = 3 * file->height * file->width;
+        room->image_bytes = bytes > room->image_bytes ? bytes : room->image_bytes;
+        room->work_bytes = bytes > room->work_bytes ? bytes : room->work_bytes;
+        for (int k = 0; k < 1 + trained; k++) {
+            int64_t out[3];
+            if (!pass_through(k ? &binding->augment : &binding->prepare, in, out, room, error))
+                return kdrt_fail_in(error, file->path);
+            if (memcmp(out, binding->field->shape, sizeof out) != 0)
+                return kdrt_fail(error, STATUS_WORLD,
+                                 "%s: %" PRId64 " x %" PRId64 " pixels become %" PRId64
+                                 " x %" PRId64 ", but the program was compiled for %" PRId64
+                                 " x %" PRId64,
+                                 file->path, in[1], in[2], out[1], out[2], binding->field->shape[1],
+                                 binding->field->shape[2]);
+        }
+    }
+    if (room->file_bytes < images->most_bytes)
+        room->file_bytes = images->most_bytes;
+    return true;
+}
+
+static bool bind_images(const FieldBinding *binding, const Files *files, Room *room,
+                        KdrtError *error) {
+    int column = binding->column;
+    return check_images(binding, &files->train, true, files->train.column[column].images, room,
+                        error) &&
+           (!files->test.count || check_images(binding, &files->test, false,
+                                               files->test.column[column].images, room, error));
+}
+
 static bool bind_field(Arena *arena, Dataset *dataset, const Field *field, FieldBinding *binding,
                        const char *path, KdrtError *error) {
     const DataSpec *spec = dataset->spec;
@@ -220,17 +257,44 @@ static bool bind_field(Arena *arena, Dataset *dataset, const Field *field, Field
     }
     int64_t trained[3], prepared[3];
     if (!bind_pipeline(arena, spec->augment, spec->augment_count, &binding->augment, error) ||
-        !bind_pipeline(arena, spec->prepare, spec->prepare_count, &binding->prepare, error) ||
-        !pass_through(&binding->augment, column->shape, trained, &dataset->room, error) ||
+        !bind_pipeline(arena, spec->prepare, spec->prepare_count, &binding->prepare, error))
+        return false;
+    binding->channels = field->shape[0];
+    binding->pixel_count = field->shape[1] * field->shape[2];
+    if (field->rank != 3)
+        return fail_shape(spec, field, column->shape, 3, path, error);
+    if (column->images)
+        return bind_images(binding, &dataset->files, &dataset->room, error) &&
+               make_table(arena, spec, binding, error);
+    if (!pass_through(&binding->augment, column->shape, trained, &dataset->room, error) ||
         !pass_through(&binding->prepare, column->shape, prepared, &dataset->room, error))
         return false;
-    if (field->rank != 3 || memcmp(trained, field->shape, sizeof trained) != 0)
+    if (memcmp(trained, field->shape, sizeof trained) != 0)
         return fail_shape(spec, field, trained, 3, path, error);
     if (memcmp(prepared, field->shape, sizeof prepared) != 0)
         return fail_shape(spec, field, prepared, 3, path, error);
-    binding->channels = field->shape[0];
-    binding->pixel_count = field->shape[1] * field->shape[2];
     return make_table(arena, spec, binding, error);
+}
+
+/// Image files come class by class, and the last of them would be a validation part of one class:
+/// with a holdout their order becomes a random one, the same in every run.
+static bool mix_files(Arena *arena, FilePart *part, KdrtError *error) {
+    size_t count = (size_t)part->count;
+    int64_t *order = kdrt_arena_array(arena, count, sizeof *order);
+    ImageFile *file = kdrt_arena_array(arena, count, sizeof *file);
+    int32_t *label = kdrt_arena_array(arena, count, sizeof *label);
+    if (!order || !file || !label)
+        return kdrt_fail_memory(error, count * sizeof *file);
+    kdrt_shuffle(order, part->count, 0, 0, 0);
+    ImageFiles *images = part->column[0].images;
+    const int32_t *labels = (const int32_t *)(const void *)part->column[1].data;
+    for (size_t i = 0; i < count; i++) {
+        file[i] = images->at[order[i]];
+        label[i] = labels[order[i]];
+    }
+    images->at = file;
+    part->column[1].data = (const uint8_t *)label;
+    return true;
 }
 
 bool kdrt_dataset_open(Env *env, Arena *arena, const DataSpec *spec, const char *path,
@@ -239,6 +303,9 @@ bool kdrt_dataset_open(Env *env, Arena *arena, const DataSpec *spec, const char 
     *dataset = (Dataset){.spec = spec};
     if (!kdrt_source_open(spec->source, &request, &dataset->files, error) ||
         !check_counts(spec, &dataset->files, path, error))
+        return false;
+    FilePart *train = &dataset->files.train;
+    if (spec->holdout && train->column[0].images && !mix_files(arena, train, error))
         return false;
     const Files *files = &dataset->files;
     dataset->part[PART_TRAIN] = (DataView){&files->train, 0, spec->count};

@@ -32,8 +32,8 @@ void kdrt_image_copy(const Image *in, const Image *out) {
 
 enum { WEIGHT_BITS = 22 };
 
-/// The weights of one axis: output i is the sum over k < count[i] of weight[i * most + k] times input
-/// first[i] + k.
+/// The weights of one axis: output i is the sum over k < count[i] of weight[i * most + k] times
+/// input first[i] + k.
 typedef struct Taps {
     int64_t most;
     int64_t *first, *count;
@@ -197,8 +197,8 @@ void kdrt_image_affine(const Image *in, const Image *out, const double map[6],
 void kdrt_image_rotate(const Image *in, const Image *out, double degrees, const uint8_t *fill) {
     double angle = -degrees * (acos(-1.0) / 180), x = (double)in->width / 2;
     double y = (double)in->height / 2, cosine = cos(angle), sine = sin(angle);
-    double map[6] = {cosine, sine, x - cosine * x - sine * y, -sine, cosine,
-                     y + sine * x - cosine * y};
+    double map[6] = {cosine, sine,   x - cosine * x - sine * y,
+                     -sine,  cosine, y + sine * x - cosine * y};
     if (degrees == 0)
         kdrt_image_copy(in, out);
     else

@@ -9,8 +9,8 @@
 
 enum { IMAGE_MAX_CHANNELS = 4 };
 
-/// Pixels [C, H, W], a plane for each channel; rows and planes lie `row` and `plane` bytes apart, so
-/// a window of an image is an image.
+/// Pixels [C, H, W], a plane for each channel; rows and planes lie `row` and `plane` bytes apart,
+/// so a window of an image is an image.
 typedef struct Image {
     uint8_t *at;
     int64_t channels, height, width;
@@ -44,9 +44,9 @@ void kdrt_image_affine(const Image *in, const Image *out, const double map[6], c
 void kdrt_image_rotate(const Image *in, const Image *out, double degrees, const uint8_t *fill);
 
 // ---- colour (image_colour.c) --------------------------------------------------------------------
-// One channel is grey, three are red, green, blue. `in` and `out` have one shape and are not the same
-// memory. A factor of 1 leaves the image, 0 gives black, grey, a mean grey or a smoothed image;
-// more than 1 goes beyond the image.
+// One channel is grey, three are red, green, blue. `in` and `out` have one shape and are not the
+// same memory. A factor of 1 leaves the image, 0 gives black, grey, a mean grey or a smoothed
+// image; more than 1 goes beyond the image.
 
 void kdrt_image_brightness(const Image *in, const Image *out, double factor);
 void kdrt_image_saturation(const Image *in, const Image *out, double factor);

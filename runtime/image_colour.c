@@ -1,7 +1,7 @@
 // runtime/image_colour.c -- the colours of images.
 //
-// Most operations map a channel's bytes through a table, or go from a degenerate image (black, grey,
-// smoothed) towards the image by a factor.
+// Most operations map a channel's bytes through a table, or go from a degenerate image (black,
+// grey, smoothed) towards the image by a factor.
 #include "runtime/image.h"
 
 #include <math.h>
@@ -74,8 +74,8 @@ void kdrt_image_grayscale(const Image *in, const Image *out) {
     kdrt_image_saturation(in, out, 0);
 }
 
-/// The mean of a pixel and its eight neighbours, the pixel five times as heavy, rounded; a thirteenth
-/// never falls between two bytes. The rim is left as it is.
+/// The mean of a pixel and its eight neighbours, the pixel five times as heavy, rounded; a
+/// thirteenth never falls between two bytes. The rim is left as it is.
 static uint8_t smooth_at(const Image *in, const uint8_t *at, int64_t y, int64_t x) {
     if (y == 0 || x == 0 || y == in->height - 1 || x == in->width - 1)
         return *at;
@@ -134,7 +134,8 @@ void kdrt_image_autocontrast(const Image *in, const Image *out) {
             low++;
         while (high > 0 && !count[high])
             high--;
-        double scale = high > low ? 255.0 / (high - low) : 1, offset = high > low ? -low * scale : 0;
+        double scale = high > low ? 255.0 / (high - low) : 1,
+               offset = high > low ? -low * scale : 0;
         for (int i = 0; i < 256; i++) {
             int stretched = (int)(i * scale + offset);
             table[i] = (uint8_t)(stretched < 0 ? 0 : stretched > 255 ? 255 : stretched);

@@ -99,6 +99,32 @@ bool kdrt_io_read_file(Env *env, Arena *arena, const char *path, size_t most_byt
     return ok;
 }
 
+bool kdrt_io_read_start(const char *path, uint8_t *to, size_t room, Bytes *bytes,
+                        size_t *size_bytes, KdrtError *error) {
+    struct stat info;
+    size_t done = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return fail_errno(error, path, "cannot be opened");
+    bool ok = fstat(fd, &info) == 0 || fail_errno(error, path, "cannot be read");
+    if (ok && !S_ISREG(info.st_mode))
+        ok = kdrt_fail(error, STATUS_WORLD, "%s: is not a file", path);
+    while (ok && done < room) {
+        ssize_t count = read(fd, to + done, room - done);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0)
+            ok = fail_errno(error, path, "cannot be read");
+        if (count <= 0)
+            break;
+        done += (size_t)count;
+    }
+    close(fd);
+    *bytes = (Bytes){to, done};
+    *size_bytes = ok ? (size_t)info.st_size : 0;
+    return ok;
+}
+
 bool kdrt_io_exists(const char *path) {
     return access(path, F_OK) == 0;
 }

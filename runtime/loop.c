@@ -186,13 +186,15 @@ static void start_pass(KdrtSession *session) {
 }
 
 /// All steps of the phase on the next batch.
-static void run_batch(KdrtSession *session) {
+static bool run_batch(KdrtSession *session, KdrtError *error) {
     const PhaseSpec *phase = phase_of(session);
     const PhaseSeries *series = &session->columns.phase[session->at.phase];
     const Dataset *dataset = &session->dataset[phase->data];
     if (!session->pass_running)
         start_pass(session);
-    const Batch *batch = kdrt_loader_next(session->loader);
+    const Batch *batch = kdrt_loader_next(session->loader, error);
+    if (!batch)
+        return false;
     set_scalars(session);
     for (int64_t i = 0; i < phase->step_count; i++) {
         int64_t graph = batch->count == phase->batch ? phase->step[i].full : phase->step[i].last;
@@ -210,12 +212,14 @@ static void run_batch(KdrtSession *session) {
     session->at.batch++;
     session->at.iteration++;
     kdrt_progress_batch(session, batch->count);
+    return true;
 }
 
 // ---- evaluations --------------------------------------------------------------------------------
 
-/// One evaluation; its averages go to session->value. False when a signal came between.
-static bool run_eval(KdrtSession *session, int64_t number, uint64_t *iteration) {
+/// One evaluation; its averages go to session->value. False when a signal came between, or an
+/// error.
+static bool run_eval(KdrtSession *session, int64_t number, uint64_t *iteration, KdrtError *error) {
     const EvalSpec *eval = &phase_of(session)->eval[number];
     const PhaseSeries *series = &session->columns.phase[session->at.phase];
     const Dataset *dataset = &session->dataset[eval->data];
@@ -233,7 +237,7 @@ static bool run_eval(KdrtSession *session, int64_t number, uint64_t *iteration) 
             session->value[k] = 0;
     run_graph(session, eval->begin, (*iteration)++, NULL, NULL);
     double examples = 0;
-    for (const Batch *batch; (batch = kdrt_loader_next(session->loader));) {
+    for (const Batch *batch; (batch = kdrt_loader_next(session->loader, error));) {
         if (stop_signal)
             return false;
         int64_t graph = batch->count == eval->batch ? eval->graph.full : eval->graph.last;
@@ -244,6 +248,8 @@ static bool run_eval(KdrtSession *session, int64_t number, uint64_t *iteration) 
                 session->value[k] +=
                     (double)batch->count * output_value(session, graph, series->series[k].output);
     }
+    if (error->status)
+        return false;
     run_graph(session, eval->finish, (*iteration)++, NULL, NULL);
     for (int64_t k = series->step_count; k < series->count; k++) {
         if (series->series[k].eval != number)
@@ -315,8 +321,8 @@ static bool end_epoch(KdrtSession *session, KdrtError *error) {
         session->value[k] = session->sum[k] / session->sum_examples;
     set_scalars(session);
     for (int64_t i = 0; i < phase_of(session)->eval_count; i++)
-        if (!run_eval(session, i, &iteration))
-            return true;
+        if (!run_eval(session, i, &iteration, error))
+            return error->status == STATUS_OK;
     bool out_of_patience = judge_epoch(session);
     bool remains = session->at.best_epoch < 0 || session->at.best_epoch == session->at.epoch;
     for (int64_t k = 0; remains && k < series->count; k++)
@@ -368,7 +374,8 @@ static bool advance(KdrtSession *session, bool *finished, KdrtError *error) {
         return end_phase(session, error);
     if (session->at.batch >= batches_of(session, phase_of(session)))
         return end_epoch(session, error);
-    run_batch(session);
+    if (!run_batch(session, error))
+        return false;
     int64_t every = session->options.save_every;
     if (every && session->at.iteration % every == 0)
         return save(session, error);

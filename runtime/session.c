@@ -80,6 +80,8 @@ static bool open_data(KdrtSession *session, KdrtError *error) {
             room.image_bytes = dataset->room.image_bytes;
         if (room.work_bytes < dataset->room.work_bytes)
             room.work_bytes = dataset->room.work_bytes;
+        if (room.file_bytes < dataset->room.file_bytes)
+            room.file_bytes = dataset->room.file_bytes;
     }
     for (int64_t i = 0; i < m->phase_count; i++) {
         const PhaseSpec *phase = &m->phase[i];
@@ -93,7 +95,9 @@ static bool open_data(KdrtSession *session, KdrtError *error) {
             slot_bytes = bytes > slot_bytes ? bytes : slot_bytes;
         }
     }
-    session->loader = kdrt_loader_open(&session->env, slot_bytes, most_examples, room, error);
+    int64_t threads = room.file_bytes ? (session->options.threads + 3) / 4 : 1; // files are decoded
+    session->loader =
+        kdrt_loader_open(&session->env, slot_bytes, most_examples, room, threads, error);
     return session->loader != NULL;
 }
 

@@ -5,7 +5,8 @@
 // augmentation depends neither on the batch it is in nor on what was drawn before. Where the field
 // has two conventions, this is what torchvision does to Pillow's images.
 //
-// bind_ reads and checks the arguments, shape_ says what comes out of which extents, apply_ does it.
+// bind_ reads and checks the arguments, shape_ says what comes out of which extents, apply_ does
+// it.
 #include "runtime/data.h"
 
 #include <inttypes.h>
@@ -153,7 +154,8 @@ static bool fill_arg(const Binder *b) {
         return true;
     bool good = !arg->text && arg->count >= 1 && arg->count <= IMAGE_MAX_CHANNELS;
     for (int64_t i = 0; good && i < arg->count; i++)
-        good = arg->number[i] >= 0 && arg->number[i] <= 255 && floor(arg->number[i]) == arg->number[i];
+        good =
+            arg->number[i] >= 0 && arg->number[i] <= 255 && floor(arg->number[i]) == arg->number[i];
     if (!good)
         return kdrt_fail(b->error, STATUS_PROGRAM,
                          "%s: `fill` is a whole number from 0 to 255, or one for each channel",
@@ -314,9 +316,8 @@ static int64_t half_of(int64_t difference) {
 static void apply_center_crop(const Transform *t, const Image *in, const Image *out, Draws *draws,
                               void *work) {
     (void)t, (void)draws, (void)work;
-    Image window =
-        kdrt_image_window(in, half_of(in->height - out->height), half_of(in->width - out->width),
-                          out->height, out->width);
+    Image window = kdrt_image_window(in, half_of(in->height - out->height),
+                                     half_of(in->width - out->width), out->height, out->width);
     kdrt_image_copy(&window, out);
 }
 
@@ -338,11 +339,10 @@ static bool shape_resize(const Transform *t, const int64_t in[3], int64_t out[3]
     }
     int longer = in[2] > in[1] ? 2 : 1;
     out[longer] = t->size[0] * in[longer] / in[3 - longer];
-    return out[longer] <= 65536 ||
-           kdrt_fail(error, STATUS_PROGRAM,
-                     "resize: an image of %" PRId64 " x %" PRId64 " pixels would be %" PRId64
-                     " long",
-                     in[1], in[2], out[longer]);
+    return out[longer] <= 65536 || kdrt_fail(error, STATUS_PROGRAM,
+                                             "resize: an image of %" PRId64 " x %" PRId64
+                                             " pixels would be %" PRId64 " long",
+                                             in[1], in[2], out[longer]);
 }
 
 static void apply_resize(const Transform *t, const Image *in, const Image *out, Draws *draws,
@@ -370,8 +370,8 @@ static bool shape_random_resized_crop(const Transform *t, const int64_t in[3], i
     return true;
 }
 
-/// Ten tries of a window of random area (a share of the image's) and ratio (width by height, uniform in
-/// its logarithm); if none fits, the largest in the middle whose ratio is allowed.
+/// Ten tries of a window of random area (a share of the image's) and ratio (width by height,
+/// uniform in its logarithm); if none fits, the largest in the middle whose ratio is allowed.
 static Image random_window(const Transform *t, const Image *in, Draws *draws) {
     double area = (double)(in->height * in->width);
     for (int i = 0; i < 10; i++) {
@@ -440,7 +440,8 @@ OPERATION(translate_x) {
     kdrt_image_affine(in, out, map, t->fill);
 }
 OPERATION(translate_y) {
-    const double map[6] = {1, 0, 0, 0, 1, -sign * floor(150.0 / 331.0 * (double)in->height * level)};
+    const double map[6] = {1, 0, 0,
+                           0, 1, -sign * floor(150.0 / 331.0 * (double)in->height * level)};
     kdrt_image_affine(in, out, map, t->fill);
 }
 OPERATION(rotate) {
@@ -536,8 +537,7 @@ static bool bind_color_jitter(Binder *b) {
     return number_arg(b, "brightness", 0, 100, &jitter[0]) &&
            number_arg(b, "contrast", 0, 100, &jitter[1]) &&
            number_arg(b, "saturation", 0, 100, &jitter[2]) &&
-           number_arg(b, "hue", 0, 0.5, &jitter[3]) &&
-           number_arg(b, "p", 0, 1, &b->t->probability);
+           number_arg(b, "hue", 0, 0.5, &jitter[3]) && number_arg(b, "p", 0, 1, &b->t->probability);
 }
 
 #define shape_color_jitter shape_coloured

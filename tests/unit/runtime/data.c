@@ -393,8 +393,8 @@ static void every_example_once(void **state) {
     Dataset dataset;
     KdrtError error = {0};
     assert_true(kdrt_dataset_open(&env, &arena, &spec, path, &dataset, &error));
-    Loader *loader = kdrt_loader_open(&env, kdrt_loader_slot_bytes(&dataset, 16), 100,
-                                      dataset.room, &error);
+    Loader *loader =
+        kdrt_loader_open(&env, kdrt_loader_slot_bytes(&dataset, 16), 100, dataset.room, 1, &error);
     assert_non_null(loader);
 
     // Training: all 90, shuffled, the pixels of an example the same in whichever batch it is.
@@ -410,7 +410,7 @@ static void every_example_once(void **state) {
         bool seen[90] = {false};
         int total = 0;
         kdrt_loader_start(loader, &job);
-        for (const Batch *b; (b = kdrt_loader_next(loader));) {
+        for (const Batch *b; (b = kdrt_loader_next(loader, &error));) {
             assert_true(b->count == batch || total + b->count == 90);
             const double *pixels = b->field[0];
             const int32_t *label = b->field[1], *index = b->field[2];
@@ -438,14 +438,14 @@ static void every_example_once(void **state) {
     int32_t whole[96] = {0};
     kdrt_loader_start(loader, &job);
     for (int k = 0; k < 6; k++) {
-        const Batch *b = kdrt_loader_next(loader);
+        const Batch *b = kdrt_loader_next(loader, &error);
         memcpy(whole + 16 * k, b->field[2], (size_t)b->count * 4);
     }
-    assert_null(kdrt_loader_next(loader));
+    assert_null(kdrt_loader_next(loader, &error));
     for (int from = 0; from <= 6; from++) {
         job.first_batch = from;
         kdrt_loader_start(loader, &job);
-        const Batch *b = kdrt_loader_next(loader);
+        const Batch *b = kdrt_loader_next(loader, &error);
         if (from == 6) {
             assert_null(b);
             break;
@@ -457,7 +457,7 @@ static void every_example_once(void **state) {
     // Evaluation: in order, not augmented; the validation part is the end of the training files.
     job = (LoaderJob){.dataset = &dataset, .part = PART_VALIDATION, .batch = 16, .fields = 7};
     kdrt_loader_start(loader, &job);
-    const Batch *b = kdrt_loader_next(loader);
+    const Batch *b = kdrt_loader_next(loader, &error);
     assert_int_equal(b->count, 10);
     const uint8_t *pixels = dataset.files.train.column[0].data + 90 * 30;
     for (int i = 0; i < 10; i++) {
@@ -467,17 +467,21 @@ static void every_example_once(void **state) {
             assert_true(((const double *)b->field[0])[30 * i + k] ==
                         (pixels[30 * i + k] / 255.0 - 0.5) / 0.25);
     }
-    assert_null(kdrt_loader_next(loader));
+    assert_null(kdrt_loader_next(loader, &error));
     kdrt_loader_close(loader);
     kdrt_arena_release(&arena);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(idx_plain_and_packed), cmocka_unit_test(idx_messages),
-        cmocka_unit_test(idx_packed_messages),  cmocka_unit_test(idx_damage),
-        cmocka_unit_test(probes_idx),           cmocka_unit_test(probes_cifar),
-        cmocka_unit_test(real_fashion_mnist),   cmocka_unit_test(data_is_what_was_compiled_for),
+        cmocka_unit_test(idx_plain_and_packed),
+        cmocka_unit_test(idx_messages),
+        cmocka_unit_test(idx_packed_messages),
+        cmocka_unit_test(idx_damage),
+        cmocka_unit_test(probes_idx),
+        cmocka_unit_test(probes_cifar),
+        cmocka_unit_test(real_fashion_mnist),
+        cmocka_unit_test(data_is_what_was_compiled_for),
         cmocka_unit_test(shuffles_are_permutations),
         cmocka_unit_test(every_example_once),
     };

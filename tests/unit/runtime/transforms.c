@@ -1,7 +1,8 @@
 // tests/unit/runtime/transforms.c -- what augmentation does to pixels, against Pillow's bytes.
 //
 // The checksums are zlib's CRC-32 of what Pillow 10 makes of the image of picture(): ImageEnhance,
-// ImageOps, transform(AFFINE, NEAREST), rotate and resize, with torchvision's ranges for AutoAugment.
+// ImageOps, transform(AFFINE, NEAREST), rotate and resize, with torchvision's ranges for
+// AutoAugment.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -245,9 +246,8 @@ static void sizes(void **state) {
     assert_crc("resize", &image, 0x68d5056a);
     // The whole area at a ratio of one does not fit: after ten tries the middle is taken, which is
     // here the upper left of a row too many (40 - 33) / 2.
-    const TransformArg whole[] = {{"size", NULL, 1, {33}},
-                                  {"scale", NULL, 2, {1, 1}},
-                                  {"ratio", NULL, 2, {1, 1}}};
+    const TransformArg whole[] = {
+        {"size", NULL, 1, {33}}, {"scale", NULL, 2, {1, 1}}, {"ratio", NULL, 2, {1, 1}}};
     run = apply("random_resized_crop", whole, 3, in, word);
     assert_int_equal(run.out[1] * 100 + run.out[2], 3333);
     assert_memory_equal(result, bytes + 3 * WIDTH, 33 * WIDTH);
@@ -257,8 +257,8 @@ static void draws_resized_crops(void **state) {
     (void)state;
     picture(3);
     const int64_t in[3] = {3, HEIGHT, WIDTH};
-    const TransformArg args[] = {{"size", NULL, 1, {8}}, {"scale", NULL, 2, {0.25, 0.25}},
-                                 {"ratio", NULL, 2, {1, 1}}};
+    const TransformArg args[] = {
+        {"size", NULL, 1, {8}}, {"scale", NULL, 2, {0.25, 0.25}}, {"ratio", NULL, 2, {1, 1}}};
     // A quarter of the area at a ratio of one is 18 x 18 (18.17), here in the lower right corner.
     const uint32_t word[4] = {5, 6, 0xffffffffu, 0xffffffffu};
     apply("random_resized_crop", args, 3, in, word);
@@ -332,8 +332,7 @@ static void messages(void **state) {
         {{"random_crop", 1, &(TransformArg){"pad", "4", 0, {0}}},
          {1, 2, 3},
          "random_crop: `pad` is one number"},
-        {{"random_crop", 2,
-          (TransformArg[]){{"pad", NULL, 1, {2}}, {"mode", "reflect", 0, {0}}}},
+        {{"random_crop", 2, (TransformArg[]){{"pad", NULL, 1, {2}}, {"mode", "reflect", 0, {0}}}},
          {1, 2, 3},
          "random_crop: `pad` is 2, for images of 2 pixels to reflect"},
         {{"random_crop", 1, &(TransformArg){"mode", "mirror", 0, {0}}},
@@ -393,11 +392,16 @@ static void messages(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(blends),          cmocka_unit_test(tables),
-        cmocka_unit_test(maps),            cmocka_unit_test(resizes),
-        cmocka_unit_test(crops_and_flips), cmocka_unit_test(sizes),
-        cmocka_unit_test(draws_resized_crops), cmocka_unit_test(auto_augment),
-        cmocka_unit_test(jitter),          cmocka_unit_test(messages),
+        cmocka_unit_test(blends),
+        cmocka_unit_test(tables),
+        cmocka_unit_test(maps),
+        cmocka_unit_test(resizes),
+        cmocka_unit_test(crops_and_flips),
+        cmocka_unit_test(sizes),
+        cmocka_unit_test(draws_resized_crops),
+        cmocka_unit_test(auto_augment),
+        cmocka_unit_test(jitter),
+        cmocka_unit_test(messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
