@@ -270,14 +270,24 @@ static void write_deploy(Json *json, const DeploySpec *deploy) {
     json_close(json, '}');
 }
 
+static void write_indices(Json *json, const char *name, const uint32_t *index, size_t count) {
+    json_open(json, name, '[');
+    for (size_t i = 0; i < count; i++)
+        json_int(json, NULL, index[i]);
+    json_close(json, ']');
+}
+
 static void write_load(Json *json, const LoadSpec *load) {
     json_open(json, NULL, '{');
     json_text(json, "model", load->model);
+    json_text(json, "root", load->root);
+    json_text(json, "part", load->part);
     json_text(json, "path", load->path);
-    json_open(json, "storages", '[');
-    for (size_t i = 0; i < load->storages.count; i++)
-        json_int(json, NULL, load->storages.at[i]);
-    json_close(json, ']');
+    write_indices(json, "storages", load->storages.at, load->storages.count);
+    write_indices(json, "others", load->others.at, load->others.count);
+    write_indices(json, "sources", load->sources.at, load->sources.count);
+    json_int(json, "phase", load->phase);
+    json_int(json, "last_phase", load->last_phase);
     json_close(json, '}');
 }
 

@@ -26,6 +26,7 @@ typedef struct Application Application;
 typedef struct Taps Taps;
 typedef struct StorageInfo StorageInfo;
 typedef struct PhaseWork PhaseWork;
+typedef struct PendingLoad PendingLoad;
 typedef struct StepWork StepWork;
 typedef struct KdModule KdModule;
 typedef struct Builtin Builtin;
@@ -267,6 +268,7 @@ struct Elab {
     Scope *scope;
     Application *app; // the net at work, or the phase's own; NULL outside
     PhaseWork *phase;
+    const PhaseWork *collecting; // the block or phase whose statements are read; NULL outside
     StepWork *step;
     const char *let_name;            // the name that a parameter() gets
     Vec(const AstExpr *) open_calls; // calls that stay open, whatever is missing
@@ -281,6 +283,7 @@ struct Elab {
     Map used_defines;
     Map block_names; // train blocks: name to their record
     Vec(Instance *) models;
+    Vec(PendingLoad) loads;
     uint32_t sequence;
     uint32_t phase_serial;
     size_t calls, iterations, depth;
@@ -406,6 +409,8 @@ struct Instance {
     bool split_by_net; // the default of its net, which a program's `split` overrides
     Span span;
     Instance *like;
+    bool has_origin;       // its `from` is noted
+    const PhaseWork *time; // the block or phase that declares it; NULL: the file, or a net
     Type input; // of the last application
     bool has_input;
 };
@@ -442,6 +447,8 @@ void sections_assign(Elab *e, Instance *root, Value result);
 StorageInfo *storage_make(Elab *e, Instance *owner, StorageKind kind, const char *name,
                           const Type *type, Value init, Span span);
 Value storage_value(Elab *e, StorageInfo *info);
+/// A storage of one phase keeps its bytes for the whole run, because something else looks at it.
+void storage_outlive(Elab *e, StorageInfo *info);
 void storage_update(Elab *e, StorageInfo *info, Node *value);
 Value builtin_storage(Elab *e, StorageKind kind, Value shape, Value init, Span span);
 bool instance_trained(const Elab *e, const Instance *instance);
@@ -462,11 +469,27 @@ Value section_call(Elab *e, const Part *part, Args args, const Call *call);
 bool part_storages(Elab *e, Value target, Span span, StorageInfos *out);
 void part_mark(Elab *e, Value target, void (*mark)(Elab *, Instance *));
 Value model_declare(Elab *e, const AstStmt *stmt, Value value, const char *prefix);
-/// Once all is elaborated: what the `from` of each model fills. Those of models that nothing
-/// applies go.
-void models_finish(Elab *e);
+/// Gives `to`, which nothing has applied, the parameters and states of `from`, an instance of the
+/// same net.
+void model_mirror(Elab *e, Instance *to, const Instance *from);
 void model_split(Elab *e, const AstStmt *stmt);
 void model_update(Elab *e, const AstStmt *stmt, Value target);
+
+// loads.c
+/// A `from` or `load` that was said; what it fills is known when all is elaborated.
+struct PendingLoad {
+    Value target;
+    const char *path;      // of a file; NULL: `source`
+    Value source;          // a model or a part
+    const PhaseWork *time; // whose beginning; NULL: the start of the run
+    Span span;             // of the origin
+    bool declares;         // `model … from`
+    bool is_inner;         // in a net, of a file or of what the net holds
+};
+void load_declared(Elab *e, const AstStmt *stmt, Value model); // `model … from …`
+void load_statement(Elab *e, const AstStmt *stmt);
+/// Once all is elaborated: what each load fills. The `from` of models that nothing applies goes.
+void loads_finish(Elab *e);
 
 // ---- graphs
 // --------------------------------------------------------------------------------------
@@ -558,7 +581,8 @@ struct PhaseWork {
     Value data;
     Map slots;     // parameter to the Instance of its optimizer's states
     Map reached;   // names of parameters that some term reaches
-    int32_t index; // into Program.phases
+    int32_t index; // into Program.phases; of a block, its first phase
+    int32_t last_index;
 };
 
 typedef struct Term {

@@ -447,8 +447,10 @@ StorageInfo *storage_make(Elab *e, Instance *owner, StorageKind kind, const char
         return NULL;
     }
     info = arena_new(e->arena, StorageInfo);
+    // What a phase makes for itself shares its bytes with what other phases make: it begins with it.
+    bool of_phase = e->phase && e->phase->index == owner->phase;
     Storage *storage = module_add_storage(e->module, kind, path, type);
-    storage->phase = owner->phase;
+    storage->phase = of_phase || owner->is_slot ? owner->phase : -1;
     storage->origin = origin_at(e, span);
     *info = (StorageInfo){.storage = storage,
                           .owner = owner,
@@ -462,16 +464,23 @@ StorageInfo *storage_make(Elab *e, Instance *owner, StorageKind kind, const char
     vec_push(e->arena, &e->infos, info);
     map_set(&owner->storages, name, info);
     map_set(&e->storage_names, path, info);
-    // What a phase makes for itself shares its bytes with what other phases make: it begins with it.
-    bool of_phase = e->phase && e->phase->index == owner->phase;
     initialise(e, info, kind == STORAGE_SLOT || of_phase ? e->begin : e->init, span);
     if (e->step && owner == e->step->states)
         initialise(e, info, e->eval_begin, span);
     return info;
 }
 
+void storage_outlive(Elab *e, StorageInfo *info) {
+    info->storage->phase = -1;
+    initialise(e, info, e->init, info->storage->origin->span);
+}
+
 Value storage_value(Elab *e, StorageInfo *info) {
     uint32_t id = info->storage->id;
+    bool of_other_phase = info->storage->phase >= 0 && !info->owner->is_slot &&
+                          !(e->phase && e->phase->index == info->storage->phase);
+    if (of_other_phase) // or a deployment looks at it
+        storage_outlive(e, info);
     GraphContext *ctx = e->ctx;
     while (ctx->current.count <= id) {
         vec_push(e->arena, &ctx->current, NULL);

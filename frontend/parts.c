@@ -2,7 +2,6 @@
 // `optimize`, `freeze` and `over` name.
 #include <inttypes.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "frontend/elaborate.h"
 
@@ -38,6 +37,8 @@ static Value declare_one(Elab *e, const AstStmt *stmt, Value value, const char *
     }
     if (value.kind == VALUE_OPEN)
         instance->like = value.open->like;
+    if (!(e->app && e->app->self->net))
+        instance->time = e->collecting;
     vec_push(e->arena, &e->models, instance);
     return (Value){.kind = VALUE_MODEL, .model = instance};
 }
@@ -54,66 +55,12 @@ static Value declare_all(Elab *e, const AstStmt *stmt, Value value, const char *
     return value_list(e, at, list_count(value));
 }
 
-// ---- `from "weights.safetensors"` ----
-
-/// Paths are seen from the file that says them; the binary may be started elsewhere.
-static const char *absolute_path(Elab *e, const char *path) {
-    const KdModule *module = module_of(e->scope);
-    const char *file = module->file && module->file->source ? module->file->source->name : "";
-    const char *slash = strrchr(file, '/');
-    if (*path != '/' && slash)
-        path = arena_printf(e->arena, "%.*s%s", (int)(slash + 1 - file), file, path);
-    char here[4096];
-    if (*path != '/' && getcwd(here, sizeof here))
-        path = arena_printf(e->arena, "%s/%s", here, path);
-    return path;
-}
-
-static void declare_origin(Elab *e, const AstStmt *stmt, Value model) {
-    Span span = stmt->model.origin->span;
-    Value v = eval_expr(e, stmt->model.origin);
-    if (v.kind == VALUE_POISON)
-        return;
-    if (v.kind == VALUE_MODEL || v.kind == VALUE_PART || v.kind == VALUE_LIST) {
-        not_built(e, span, arena_printf(e->arena, "`from` %s", value_kind_text(v)));
-    } else if (v.kind != VALUE_STRING || !*v.string) {
-        fail(e, span, "`from` takes the name of a safetensors file, and this is %s",
-             value_text(e, v));
-    } else if (value_is_list(model)) {
-        not_built(e, span, "`from` of a list of models");
-    } else if (e->app && e->app->self->net) {
-        not_built(e, span, "`from` in a net");
-    } else if (model.kind == VALUE_MODEL) {
-        LoadSpec load = {model.model->path, absolute_path(e, v.string), .span = span};
-        vec_push(e->arena, &e->program->loads, load);
-    }
-}
-
 Value model_declare(Elab *e, const AstStmt *stmt, Value value, const char *prefix) {
     (void)prefix;
     Value model = declare_all(e, stmt, value, stmt->model.name.text);
     if (stmt->model.origin)
-        declare_origin(e, stmt, model);
+        load_declared(e, stmt, model);
     return model;
-}
-
-void models_finish(Elab *e) {
-    size_t kept = 0;
-    for (size_t i = 0; i < e->program->loads.count; i++) {
-        LoadSpec load = e->program->loads.at[i];
-        size_t length = strlen(load.model);
-        for (uint32_t k = 0; k < e->module->storages.count; k++) {
-            const Storage *storage = e->module->storages.at[k];
-            bool kept_in_files =
-                storage->kind == STORAGE_PARAMETER || storage->kind == STORAGE_STATE;
-            if (kept_in_files && strncmp(storage->name, load.model, length) == 0 &&
-                storage->name[length] == '.')
-                vec_push(e->arena, &load.storages, k);
-        }
-        if (load.storages.count)
-            e->program->loads.at[kept++] = load;
-    }
-    e->program->loads.count = kept;
 }
 
 // ---- splitting ----
@@ -392,7 +339,7 @@ void part_mark(Elab *e, Value target, void (*mark)(Elab *, Instance *)) {
 
 // ---- `slow <- 0.999 * slow + 0.001 * student` ----
 
-static void mirror(Elab *e, Instance *to, const Instance *from) {
+void model_mirror(Elab *e, Instance *to, const Instance *from) {
     for (size_t i = 0; i < from->storages.count; i++) {
         const StorageInfo *info = from->storages.entry[i].value;
         storage_make(e, to, info->storage->kind, info->name, &info->storage->type, info->init,
@@ -403,7 +350,7 @@ static void mirror(Elab *e, Instance *to, const Instance *from) {
         Instance *mine = map_get(&to->children, child->name);
         if (!mine)
             mine = instance_new(e, to, child->name, child->net, child->args, to->span);
-        mirror(e, mine, child);
+        model_mirror(e, mine, child);
     }
 }
 
@@ -411,7 +358,7 @@ void model_update(Elab *e, const AstStmt *stmt, Value target) {
     Instance *model = target.model;
     StorageInfos infos = {0};
     if (!model->applied && model->like)
-        mirror(e, model, model->like);
+        model_mirror(e, model, model->like);
     collect_storages(e, model, &infos);
     if (!infos.count) {
         Diag *d = report_error(e, stmt->assign.target->span,

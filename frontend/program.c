@@ -399,7 +399,9 @@ Program *frontend_elaborate(const AstFile *file, const FrontendOptions *options,
     check_defines(e);
     if (diags->error_count)
         return NULL;
-    models_finish(e);
+    loads_finish(e);
+    if (diags->error_count)
+        return NULL;
     const char *wrong = module_verify(e->module, arena);
     if (wrong)
         kdc_bug("the elaborator made a wrong module: %s", wrong);

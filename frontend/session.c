@@ -424,7 +424,7 @@ static SessionItem evaluate(FrontendSession *session, const AstStmt *stmt, const
     memset(&session->bind_types, 0, sizeof session->bind_types);
     bool is_literal = literal(session, e, v, &shown, &saved);
     context_finish(e, e->ctx);
-    models_finish(e);
+    loads_finish(e);
     if (e->program->loads.count) {
         const LoadSpec *load = &e->program->loads.at[0];
         fail(e, expr->span, "the weights of `%s` are read when its program runs, not at the prompt",
@@ -484,7 +484,7 @@ static SessionItem whole_program(FrontendSession *session) {
     Elab *e = world_new(session, true);
     if (has_errors(session))
         return failed(session);
-    models_finish(e);
+    loads_finish(e);
     const char *wrong = module_verify(e->module, e->arena);
     if (wrong)
         kdc_bug("the elaborator made a wrong module: %s", wrong);

@@ -249,9 +249,6 @@ static Flow exec_stmt(Elab *e, const AstStmt *stmt) {
         if (e->step)
             vec_push(e->arena, &e->step->finishes, ((Deferred){stmt, e->scope}));
         return FLOW_NEXT;
-    case STMT_LOAD:
-        not_built(e, stmt->word_span, "`load`");
-        return FLOW_NEXT;
     case STMT_MODEL: {
         Value v = eval_open(e, stmt->model.value);
         const char *prefix = e->app ? e->app->self->path : "";
@@ -274,6 +271,7 @@ static Flow exec_stmt(Elab *e, const AstStmt *stmt) {
     case STMT_EVAL:
     case STMT_OPTIMIZE:
     case STMT_FREEZE:
+    case STMT_LOAD:
     case STMT_SETTING:
     case STMT_EXPR:
         break;

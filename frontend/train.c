@@ -119,7 +119,7 @@ static void collect_stmt(Elab *e, PhaseWork *work, const AstStmt *stmt) {
         vec_push(e->arena, &work->phases, deferred);
         break;
     case STMT_LOAD:
-        not_built(e, stmt->word_span, "`load`");
+        load_statement(e, stmt);
         break;
     case STMT_MODEL:
         collect_model(e, work, stmt);
@@ -680,12 +680,15 @@ static void elaborate_phase(Elab *e, PhaseWork *work, const char *train) {
 // Runs the body of a block or phase with its own place for models.
 static void collect_in(Elab *e, PhaseWork *work, const AstBlock *body, Scope *scope) {
     Application app, *outer_app = e->app;
+    const PhaseWork *outer_work = e->collecting;
     Scope *outer = e->scope;
     application_begin(e, &app, work->root);
     e->app = &app;
+    e->collecting = work;
     e->scope = scope_new(e, scope);
     collect(e, work, body);
     e->scope = outer;
+    e->collecting = outer_work;
     e->app = outer_app;
 }
 
@@ -712,7 +715,7 @@ static void phase_of_block(Elab *e, PhaseWork *block, const Deferred *at) {
     for (size_t i = 0; i < e->program->phases.count; i++)
         if (strcmp(e->program->phases.at[i]->name, name) == 0)
             fail(e, stmt->phase.name.span, "there is a phase `%s` already", name);
-    work->index = (int32_t)e->program->phases.count;
+    work->index = work->last_index = (int32_t)e->program->phases.count;
     work->root = instance_root(e, name, NULL, (Args){0}, stmt->word_span);
     work->root->phase = work->index;
     collect_in(e, work, stmt->phase.body, at->scope);
@@ -756,4 +759,5 @@ void elaborate_train(Elab *e, const AstStmt *stmt) {
         elaborate_phase(e, block, block->name);
     for (size_t i = 0; i < block->phases.count && !e->stopped; i++)
         phase_of_block(e, block, &block->phases.at[i]);
+    block->last_index = (int32_t)e->program->phases.count - 1;
 }

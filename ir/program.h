@@ -92,13 +92,19 @@ typedef struct DeploySpec {
     int32_t graph;          // GRAPH_DEPLOY or -1
 } DeploySpec;
 
-/// `model m = net(…) from "file"`: a safetensors file, read when the parameters and states of the
-/// model have got their first values.
+/// `model m = net(…) from …`, `load m from …`: parameters and states get the values of a safetensors
+/// file or of other storages, at the start of the run or when a phase begins.
 typedef struct LoadSpec {
-    const char *model;      // "teacher"; in the file, names go without "teacher."
-    const char *path;       // absolute
-    Vec(uint32_t) storages; // what the file must hold, no more and no less
-    Span span;              // of the path
+    const char *model;      // what is filled, by its name: "teacher", "teacher.layer1"
+    const char *root;       // the model: names in files go without "teacher."
+    const char *part;       // "layer1": names may be seen from there too; ""
+    const char *path;       // absolute; NULL: from `sources`
+    Vec(uint32_t) storages; // what the file must hold
+    Vec(uint32_t) others;   // the rest of the model, which a file of the whole model holds too
+    Vec(uint32_t) sources;  // as many as `storages`, of equal types
+    // When the first of these phases begins that the run does not leave out; -1: once init has run.
+    int32_t phase, last_phase;
+    Span span; // of what stands after `from`
 } LoadSpec;
 
 typedef struct Program {
@@ -106,7 +112,7 @@ typedef struct Program {
     const char *name; // file name without .kd
     Vec(OptionSpec) options;
     Vec(DataSpec *) data;
-    Vec(LoadSpec) loads;     // of models that something applies
+    Vec(LoadSpec) loads;     // in order
     Vec(PhaseSpec *) phases; // in order of running
     Vec(DeploySpec *) deploys;
     int32_t init; // graph

@@ -1,7 +1,9 @@
-// runtime/load.c -- weights into models: `model m = net(…) from "file"`, once, at the start of a run.
+// runtime/load.c -- weights into models: `model m = net(…) from …` and `load m from …`, when the run or
+// a phase begins.
 //
-// The file is compared with the model as a whole before anything is copied, so that one message
-// says all that does not fit.
+// A file is compared with the model as a whole before anything is copied, so that one message says
+// all that does not fit; and the files of later phases when the run begins, which need not wait for
+// that message. Where a part of a model is filled, a file may be of that part or of the whole model.
 #include "runtime/run.h"
 
 #include <inttypes.h>
@@ -14,6 +16,7 @@ typedef struct Fit {
     const LoadSpec *load;
     const SafeTensor *tensor;
     int64_t tensor_count;
+    bool from_root; // the file's names are those of the whole model
     Text trouble; // "missing: a, b; unexpected: c"
 } Fit;
 
@@ -43,9 +46,34 @@ static const Storage *storage_at(const Fit *fit, int64_t i) {
     return &fit->session->manifest.storage[fit->load->storage[i]];
 }
 
+/// `name` seen from `path`: "fc.weight" of "student.fc.weight" and "student"; of a path that is a
+/// tensor itself the last name; NULL: it is not below.
+static const char *below(const char *name, const char *path) {
+    size_t length = strlen(path);
+    if (strncmp(name, path, length) != 0)
+        return NULL;
+    if (!name[length])
+        return strrchr(name, '.') ? strrchr(name, '.') + 1 : name;
+    return name[length] == '.' ? name + length + 1 : NULL;
+}
+
 /// The storage's name in the file.
 static const char *name_in_file(const Fit *fit, const Storage *storage) {
-    return storage->name + strlen(fit->load->model) + 1;
+    const char *name = storage->name + strlen(fit->load->root) + 1;
+    const char *in_part = fit->from_root ? NULL : below(name, fit->load->part);
+    return in_part ? in_part : name;
+}
+
+/// A file whose names begin with the path of the part is one of the whole model; so is every file
+/// where what is filled has no path.
+static bool is_from_root(const Fit *fit) {
+    const char *part = fit->load->part;
+    if (!*part)
+        return true;
+    for (int64_t i = 0; i < fit->tensor_count; i++)
+        if (below(fit->tensor[i].name, part))
+            return true;
+    return false;
 }
 
 static const SafeTensor *find_tensor(const Fit *fit, const char *name) {
@@ -58,6 +86,10 @@ static const SafeTensor *find_tensor(const Fit *fit, const char *name) {
 static bool is_wanted(const Fit *fit, const char *name) {
     for (int64_t i = 0; i < fit->load->storage_count; i++)
         if (!strcmp(name_in_file(fit, storage_at(fit, i)), name))
+            return true;
+    const Manifest *m = &fit->session->manifest;
+    for (int64_t i = 0; fit->from_root && i < fit->load->other_count; i++)
+        if (!strcmp(name_in_file(fit, &m->storage[fit->load->other[i]]), name))
             return true;
     return false;
 }
@@ -128,47 +160,80 @@ static void fill(KdrtSession *session, const Storage *storage, const SafeTensor 
                        kdrt_dtype_get(tensor->dtype, from + i * from_bytes));
 }
 
-static bool fit_and_fill(Fit *fit, const char *path, KdrtError *error) {
+static bool check_fit(Fit *fit, const char *path, KdrtError *error) {
+    fit->from_root = is_from_root(fit);
     compare_names(fit);
     compare_types(fit);
     if (fit->trouble.failed)
         return kdrt_fail_memory(error, fit->trouble.capacity);
-    if (fit->trouble.length)
-        return kdrt_fail(error, STATUS_WORLD, "%s does not fit `%s`: %s", path, fit->load->model,
-                         fit->trouble.at);
-    for (int64_t i = 0; i < fit->load->storage_count; i++) {
-        const Storage *storage = storage_at(fit, i);
-        fill(fit->session, storage, find_tensor(fit, name_in_file(fit, storage)));
-    }
-    return true;
+    return !fit->trouble.length ||
+           kdrt_fail(error, STATUS_WORLD, "%s does not fit `%s`: %s", path, fit->load->model,
+                     fit->trouble.at);
 }
 
-static bool load_model(KdrtSession *session, const LoadSpec *load, const char *path,
-                       KdrtError *error) {
+static bool load_file(KdrtSession *session, const LoadSpec *load, bool fills, KdrtError *error) {
     Arena scratch = {.env = &session->env};
     Fit fit = {.session = session, .load = load, .trouble = {.env = &session->env}};
     Bytes bytes;
     SafeTensor *tensor = NULL;
+    const char *path = load->path;
+    for (int64_t k = 0; k < session->options.load_count; k++)
+        if (!strcmp(session->options.load[k].model, load->model))
+            path = session->options.load[k].path;
     bool ok = kdrt_io_read_file(&session->env, &scratch, path, 0, 0, &bytes, error);
     if (ok) {
         ok = kdrt_safetensors_read(bytes, &scratch, &tensor, &fit.tensor_count, error) ||
              kdrt_fail_in(error, path);
         fit.tensor = tensor;
-        ok = ok && fit_and_fill(&fit, path, error);
+        ok = ok && check_fit(&fit, path, error);
+    }
+    for (int64_t i = 0; ok && fills && i < load->storage_count; i++) {
+        const Storage *storage = storage_at(&fit, i);
+        fill(session, storage, find_tensor(&fit, name_in_file(&fit, storage)));
     }
     kdrt_text_release(&fit.trouble);
     kdrt_arena_release(&scratch);
     return ok;
 }
 
-bool kdrt_load_weights(KdrtSession *session, KdrtError *error) {
+static void copy_storages(KdrtSession *session, const LoadSpec *load) {
+    const Manifest *m = &session->manifest;
+    char *base = session->frame.storage;
+    for (int64_t i = 0; i < load->storage_count; i++) {
+        const Storage *to = &m->storage[load->storage[i]], *from = &m->storage[load->source[i]];
+        memmove(base + to->offset, base + from->offset, (size_t)to->size_bytes);
+    }
+}
+
+/// The phase with which it runs; -1: the start of the run; -2: the run leaves its phases out.
+static int64_t time_of(const KdrtSession *session, const LoadSpec *load) {
+    if (load->phase < 0)
+        return -1;
+    for (int64_t phase = load->phase; phase <= load->last_phase; phase++)
+        if (kdrt_phase_selected(session, phase))
+            return phase;
+    return -2;
+}
+
+bool kdrt_load_weights(KdrtSession *session, int64_t phase, KdrtError *error) {
     for (int64_t i = 0; i < session->manifest.load_count; i++) {
         const LoadSpec *load = &session->manifest.load[i];
-        const char *path = load->path;
-        for (int64_t k = 0; k < session->options.load_count; k++)
-            if (session->options.load[k].model == load->model)
-                path = session->options.load[k].path;
-        if (!load_model(session, load, path, error))
+        if (time_of(session, load) != phase)
+            continue;
+        if (!load->path)
+            copy_storages(session, load);
+        else if (!load_file(session, load, true, error))
+            return false;
+    }
+    return true;
+}
+
+bool kdrt_load_check(KdrtSession *session, KdrtError *error) {
+    int64_t next = session->at.phase + (session->at.begun != 0);
+    for (int64_t i = 0; i < session->manifest.load_count; i++) {
+        const LoadSpec *load = &session->manifest.load[i];
+        if (load->path && load->phase >= 0 && time_of(session, load) >= next &&
+            !load_file(session, load, false, error))
             return false;
     }
     return true;

@@ -154,6 +154,8 @@ static bool ready_phase(KdrtSession *session, KdrtError *error) {
     if (!session->at.begun) {
         run_graph(session, phase->begin, init_iteration + 1 + (uint64_t)session->at.phase, NULL,
                   NULL);
+        if (!kdrt_load_weights(session, session->at.phase, error))
+            return false;
         session->at.begun = 1;
         clear_sums(session);
     }
@@ -343,7 +345,8 @@ static bool end_epoch(KdrtSession *session, KdrtError *error) {
 
 // ---- the run ------------------------------------------------------------------------------------
 
-static bool is_selected(const KdrtSession *session, const PhaseSpec *phase) {
+bool kdrt_phase_selected(const KdrtSession *session, int64_t number) {
+    const PhaseSpec *phase = &session->manifest.phase[number];
     const char *only = session->options.only;
     return !only || !strcmp(only, phase->name) || !strcmp(only, phase->train);
 }
@@ -351,7 +354,7 @@ static bool is_selected(const KdrtSession *session, const PhaseSpec *phase) {
 /// Passes over phases that --only leaves out.
 static void skip_phases(KdrtSession *session) {
     Position *at = &session->at;
-    while (at->phase < session->manifest.phase_count && !is_selected(session, phase_of(session))) {
+    while (at->phase < session->manifest.phase_count && !kdrt_phase_selected(session, at->phase)) {
         Position next = {.phase = at->phase + 1,
                          .step = at->step,
                          .best_epoch = -1,

@@ -62,19 +62,29 @@ static bool flag_data(Parse *p, const char *name, const char *value) {
     return true;
 }
 
+/// Is load `number` from a file, and the first of its model?
+static bool is_first_file(const Manifest *m, int64_t number) {
+    bool first = m->load[number].path != NULL;
+    for (int64_t i = 0; i < number; i++)
+        first = first && (!m->load[i].path || strcmp(m->load[i].model, m->load[number].model) != 0);
+    return first;
+}
+
 static bool flag_load(Parse *p, const char *name, const char *value) {
     (void)name;
     const char *equals = strchr(value, '=');
     for (int64_t i = 0; equals && i < p->manifest->load_count; i++) {
         const char *model = p->manifest->load[i].model;
-        if (strlen(model) == (size_t)(equals - value) && !strncmp(model, value, strlen(model))) {
+        if (p->manifest->load[i].path && strlen(model) == (size_t)(equals - value) &&
+            !strncmp(model, value, strlen(model))) {
             p->options->load[p->options->load_count++] = (LoadPath){model, equals + 1};
             return true;
         }
     }
     Text text = {.env = p->arena->env};
     for (int64_t i = 0; i < p->manifest->load_count; i++)
-        kdrt_text_add(&text, "%s%s", i ? ", " : "", p->manifest->load[i].model);
+        if (is_first_file(p->manifest, i))
+            kdrt_text_add(&text, "%s%s", text.length ? ", " : "", p->manifest->load[i].model);
     kdrt_fail(p->error, STATUS_PROGRAM,
               "--load takes MODEL=FILE, not `%s`; the models with weights from a file: %s", value,
               text.at ? text.at : "none");
@@ -148,7 +158,7 @@ typedef struct Flag {
 
 static const Flag flags[] = {
     {"data", "DIR", flag_data, "where the data is (NAME=DIR: of that data set)"},
-    {"load", "MODEL=FILE", flag_load, "other weights for a model that is read `from` a file"},
+    {"load", "MODEL=FILE", flag_load, "other weights for a model that is loaded from a file"},
     {"out", "DIR", flag_out, "where checkpoints, metrics and weights go"},
     {"epochs", "N", flag_epochs, "epochs of every phase"},
     {"only", "PHASE", flag_only, "run this phase alone"},
@@ -298,7 +308,10 @@ void kdrt_options_help(const Manifest *manifest, const char *program, Text *text
     kdrt_text_add(text, "\noptions of every program:\n");
     for (int i = 0; i < FLAG_COUNT; i++) {
         bool is_hidden = find_option(manifest, flags[i].name, strlen(flags[i].name)) >= 0;
-        if (is_hidden || (flags[i].set == flag_load && !manifest->load_count))
+        bool loads = false;
+        for (int64_t k = 0; k < manifest->load_count; k++)
+            loads |= manifest->load[k].path != NULL;
+        if (is_hidden || (flags[i].set == flag_load && !loads))
             continue;
         help_line(text, flags[i].name, flags[i].value, flags[i].text);
         if (!strcmp(flags[i].name, "out"))

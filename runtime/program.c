@@ -377,38 +377,56 @@ static void read_phase(Reader *r, const json_t *object, const Manifest *m, Phase
     }
 }
 
-/// The list "storages", of indices.
-static int64_t *read_storages(Reader *r, const json_t *object, const Manifest *m, int64_t *count) {
-    const json_t *list = get_list(r, object, "storages");
+/// The list `key`, of indices of storages.
+static int64_t *read_storages(Reader *r, const json_t *object, const char *key, const Manifest *m,
+                              int64_t *count) {
+    const json_t *list = get_list(r, object, key);
     int64_t *storage = get_array(r, list, sizeof(int64_t), count);
     for (int64_t i = 0; i < *count; i++) {
         storage[i] = json_integer_value(json_array_get(list, (size_t)i));
         if (storage[i] < 0 || storage[i] >= m->storage_count) {
-            wrong(r, "out of range is", "storages");
+            wrong(r, "out of range is", key);
             storage[i] = 0;
         }
     }
     return storage;
 }
 
+static void check_names(Reader *r, const Manifest *m, const char *root, const int64_t *storage,
+                        int64_t count) {
+    size_t length = strlen(root);
+    for (int64_t i = 0; i < count; i++) {
+        const char *name = m->storage[storage[i]].name;
+        if (strncmp(name, root, length) != 0 || name[length] != '.')
+            wrong(r, "of another model is", name);
+    }
+}
+
 /// The names of the storages begin with the model's and a dot: those in the file go without.
 static void read_load(Reader *r, const json_t *object, const Manifest *m, LoadSpec *load) {
     load->model = get_text(r, object, "model");
-    load->path = get_text(r, object, "path");
-    load->storage = read_storages(r, object, m, &load->storage_count);
-    size_t length = strlen(load->model);
-    for (int64_t i = 0; i < load->storage_count; i++) {
-        const char *name = m->storage[load->storage[i]].name;
-        if (strncmp(name, load->model, length) != 0 || name[length] != '.')
-            wrong(r, "of another model is", name);
-    }
+    load->root = get_text(r, object, "root");
+    load->part = get_text(r, object, "part");
+    load->path = get_optional_text(r, object, "path");
+    load->storage = read_storages(r, object, "storages", m, &load->storage_count);
+    load->other = read_storages(r, object, "others", m, &load->other_count);
+    load->source = read_storages(r, object, "sources", m, &load->source_count);
+    load->phase = get_range(r, object, "phase", -1, m->phase_count);
+    load->last_phase = get_range(r, object, "last_phase", load->phase, m->phase_count);
+    check_names(r, m, load->root, load->storage, load->storage_count);
+    check_names(r, m, load->root, load->other, load->other_count);
+    if (!load->path && load->source_count != load->storage_count)
+        wrong(r, "without origin is", load->model);
+    for (int64_t i = 0; i < load->source_count && !r->error->status; i++)
+        if (m->storage[load->source[i]].size_bytes != m->storage[load->storage[i]].size_bytes)
+            wrong(r, "of another size than its origin is", m->storage[load->storage[i]].name);
 }
 
 static void read_deploy(Reader *r, const json_t *object, const Manifest *m, DeploySpec *deploy) {
     deploy->name = get_text(r, object, "name");
     deploy->prefix = get_text(r, object, "prefix");
     deploy->graph = get_range(r, object, "graph", -1, m->graph_count);
-    deploy->storage = read_storages(r, object, m, &deploy->storage_count);
+    deploy->storage = read_storages(r, object, "storages", m, &deploy->storage_count);
 }
 
 static void read_manifest(Reader *r, const json_t *root, Manifest *m) {
@@ -434,8 +452,8 @@ static void read_manifest(Reader *r, const json_t *root, Manifest *m) {
     READ_LIST("options", option, OptionSpec, read_option(r, one, &m->option[i]));
     READ_LIST("data", data, DataSpec, read_data(r, one, &m->data[i]));
     READ_LIST("graphs", graph, GraphSpec, read_graph(r, one, &m->graph[i]));
-    READ_LIST("loads", load, LoadSpec, read_load(r, one, m, &m->load[i]));
     READ_LIST("phases", phase, PhaseSpec, read_phase(r, one, m, &m->phase[i]));
+    READ_LIST("loads", load, LoadSpec, read_load(r, one, m, &m->load[i]));
     READ_LIST("deploys", deploy, DeploySpec, read_deploy(r, one, m, &m->deploy[i]));
 #undef READ_LIST
     m->init = get_range(r, root, "init", -1, m->graph_count);

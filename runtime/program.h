@@ -134,9 +134,11 @@ typedef struct DeploySpec {
 } DeploySpec;
 
 typedef struct LoadSpec {
-    const char *model, *path;
-    int64_t storage_count;
-    int64_t *storage;
+    const char *model, *root, *part;
+    const char *path; // NULL: from the storages `source`
+    int64_t storage_count, other_count, source_count;
+    int64_t *storage, *other, *source;
+    int64_t phase, last_phase; // -1: at the start of the run
 } LoadSpec;
 
 typedef struct Manifest {

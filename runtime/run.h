@@ -144,6 +144,8 @@ KdrtSession *kdrt_session_begin(const KdrtProgram *program, int argc, char **arg
                                 bool writes_files, bool *resumed, KdrtError *error);
 /// Runs the graph that initialises all parameters and states.
 void kdrt_run_init(KdrtSession *session);
+/// False: --only leaves the phase out.
+bool kdrt_phase_selected(const KdrtSession *session, int64_t phase);
 
 // ---- checkpoints (checkpoint.c) -----------------------------------------------------------------
 
@@ -193,9 +195,12 @@ bool kdrt_safetensors_write(Env *env, const char *path, SafeTensor *tensor, int6
 bool kdrt_safetensors_read(Bytes bytes, Arena *arena, SafeTensor **tensor, int64_t *count,
                            KdrtError *error);
 
-/// Fills each model that the program takes from a file. Names and shapes must be those of the
-/// model, all of them; floats of another width are converted, `num_batches_tracked` is passed over.
-/// One error tells all that is wrong with a file; nothing of that file is read then.
-bool kdrt_load_weights(KdrtSession *session, KdrtError *error);
+/// Fills the models that are loaded when `phase` begins (-1: the run), in the order of the program.
+/// Names and shapes of a file must be those of the model, all of them; floats of another width are
+/// converted, `num_batches_tracked` is passed over. One error tells all that is wrong with a file;
+/// nothing of that file is read then.
+bool kdrt_load_weights(KdrtSession *session, int64_t phase, KdrtError *error);
+/// Compares the files of the phases that have not begun, and fills nothing.
+bool kdrt_load_check(KdrtSession *session, KdrtError *error);
 
 #endif

@@ -243,10 +243,9 @@ static bool open_session(KdrtSession *session, int argc, char **argv, bool *resu
     kdrt_team_enter(&session->guard, session->options.threads);
     session->team_entered = true;
     session->frame.seed = session->options.seed;
-    if (*resumed)
-        return true;
-    kdrt_run_init(session);
-    return kdrt_load_weights(session, error);
+    if (!*resumed)
+        kdrt_run_init(session);
+    return (*resumed || kdrt_load_weights(session, -1, error)) && kdrt_load_check(session, error);
 }
 
 KdrtSession *kdrt_session_begin(const KdrtProgram *program, int argc, char **argv,

@@ -163,9 +163,9 @@ report_is_of_the_best() {
 }
 check "and the report shows their numbers" report_is_of_the_best
 
-for point in 7 19 31 43 55 67; do
+for point in 7 31 55; do
     { KDC_FAULT=crash:$point ./patience --quiet --out "killed$point" --threads 1 --save-every 4; } 2>/dev/null
-    check "resumed after operation $point" ./patience --quiet --out "killed$point" --threads 2 --resume
+    check "resumed after operation $point" ./patience --quiet --out "killed$point" --threads 1 --resume
     check "and it ends with the same bits, operation $point" same_run of_patience "killed$point"
 done
 finish
