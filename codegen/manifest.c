@@ -181,6 +181,13 @@ static void write_fields(Json *json, const DataSpec *data) {
         json_text(json, "name", data->fields.at[i].name);
         json_text(json, "column", data->fields.at[i].column);
         json_type(json, &data->fields.at[i].type);
+        const ViewSpec *view = data->fields.at[i].view;
+        if (view) {
+            json_open(json, "view", '[');
+            for (size_t k = 0; k < view->augment.count; k++)
+                write_transform(json, &view->augment.at[k]);
+            json_close(json, ']');
+        }
         json_close(json, '}');
     }
     json_close(json, ']');

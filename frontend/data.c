@@ -97,6 +97,59 @@ static void set_normalize(Elab *e, DataSpec *spec, const AstStmt *stmt) {
              spec->std.count);
 }
 
+/// `view left = [t, …], right = […]`: one more field each. They come after those of the source.
+static void set_views(Elab *e, DataSpec *spec, const AstStmt *stmt) {
+    for (size_t i = 0; i < stmt->setting.count; i++) {
+        const AstArg *arg = &stmt->setting.values[i];
+        if (!arg->name.text || !arg->value || arg->value->kind != EXPR_LIST) {
+            if (!arg->value || arg->value->kind != EXPR_ERROR)
+                fail(e, arg->span, "a view is written like `left = [horizontal_flip]`");
+            continue;
+        }
+        ViewSpec *view = arena_new(e->arena, ViewSpec);
+        if (arg->value->list.count > TRANSFORM_MOST)
+            fail(e, arg->span, "more than %d transforms, one after the other", TRANSFORM_MOST);
+        for (size_t k = 0; k < arg->value->list.count; k++) {
+            TransformSpec transform;
+            if (read_transform(e, arg->value->list.items[k], &transform))
+                vec_push(e->arena, &view->augment, transform);
+        }
+        bool twice = false;
+        for (size_t k = 0; k < spec->views.count; k++)
+            twice = twice || strcmp(spec->views.at[k].name, arg->name.text) == 0;
+        if (twice)
+            fail(e, arg->name.span, "the view `%s` stands twice", arg->name.text);
+        else
+            vec_push(e->arena, &spec->views, ((FieldSpec){.name = arg->name.text, .view = view}));
+    }
+}
+
+/// Adds the views to the fields: of `image`, which there must be.
+static bool add_views(Elab *e, const AstStmt *stmt, DataSpec *spec) {
+    const FieldSpec *image = NULL;
+    for (size_t i = 0; i < spec->fields.count; i++)
+        if (strcmp(spec->fields.at[i].name, "image") == 0)
+            image = &spec->fields.at[i];
+    if (spec->views.count && (!image || image->file_type.rank != 3)) {
+        fail(e, stmt->data.name.span, "`%s` has views, and no images called `image` to look at",
+             spec->name);
+        return false;
+    }
+    for (size_t i = 0; i < spec->views.count; i++) {
+        FieldSpec field = spec->views.at[i];
+        Type type;
+        if (field_type(spec, field.name, &type)) {
+            fail(e, stmt->data.name.span, "`%s` has a field `%s` and a view of that name",
+                 spec->name, field.name);
+            return false;
+        }
+        field.column = image->column ? image->column : image->name;
+        field.file_type = image->file_type;
+        vec_push(e->arena, &spec->fields, field);
+    }
+    return true;
+}
+
 static void set_transforms(Elab *e, const AstStmt *stmt, bool augment, DataSpec *spec) {
     if (augment)
         spec->augment.count = 0;
@@ -176,6 +229,8 @@ static void apply_setting(Elab *e, DataSpec *spec, const AstStmt *stmt) {
         }
     } else if (strcmp(word, "fields") == 0) {
         set_fields(e, spec, stmt);
+    } else if (strcmp(word, "view") == 0) {
+        set_views(e, spec, stmt);
     } else if (is_among(word, settings, COUNT(settings))) {
         not_built(e, stmt->word_span, arena_printf(e->arena, "`%s`", word));
     } else {
@@ -262,6 +317,13 @@ static bool read_base(Elab *e, const AstStmt *stmt, DataSpec *spec) {
         memset(&spec->prepare, 0, sizeof spec->prepare);
     if (has_setting(stmt, "fields"))
         memset(&spec->fields, 0, sizeof spec->fields);
+    if (has_setting(stmt, "view"))
+        memset(&spec->views, 0, sizeof spec->views);
+    FieldSpec *views = spec->views.at; // more may be pushed: not into the base's
+    size_t view_count = spec->views.count;
+    memset(&spec->views, 0, sizeof spec->views);
+    for (size_t i = 0; i < view_count; i++)
+        vec_push(e->arena, &spec->views, views[i]);
     if (has_setting(stmt, "normalize")) {
         memset(&spec->mean, 0, sizeof spec->mean);
         memset(&spec->std, 0, sizeof spec->std);
@@ -276,14 +338,19 @@ static bool set_types(Elab *e, const AstStmt *stmt, DataSpec *spec) {
     const FieldSpec *fields = spec->fields.at;
     size_t count = spec->fields.count;
     memset(&spec->fields, 0, sizeof spec->fields); // those of the base stay as they are
-    for (size_t i = 0; i < count; i++) {
-        FieldSpec field = fields[i];
+    for (size_t i = 0; i < count; i++)
+        if (!fields[i].view) // views are made anew
+            vec_push(e->arena, &spec->fields, fields[i]);
+    if (!add_views(e, stmt, spec))
+        return false;
+    for (size_t i = 0; i < spec->fields.count; i++) {
+        FieldSpec field = spec->fields.at[i];
         field.type = step_type(e, field.file_type);
         bool is_image = field.file_type.rank == 3 && field.type.dtype == e->module->real;
         has_images = has_images || is_image;
         if (good && is_image)
-            good = shape_images(e, spec, stmt->data.name.span, &field.file_type, &field.type);
-        vec_push(e->arena, &spec->fields, field);
+            good = shape_images(e, spec, stmt->data.name.span, &field);
+        spec->fields.at[i] = field;
     }
     if (good && count && !has_images && spec->augment.count + spec->prepare.count) {
         const TransformSpec *first = spec->augment.count ? spec->augment.at : spec->prepare.at;

@@ -549,8 +549,9 @@ void elaborate_file(Elab *e, const AstBlock *block);
 void elaborate_declaration(Elab *e, const AstStmt *stmt);
 /// Reads one transform of an `augment` or `prepare`.
 bool read_transform(Elab *e, const AstExpr *expr, TransformSpec *spec);
-/// The shape that a step sees of images that are `file` in the file: what `augment` and `prepare` leave.
-bool shape_images(Elab *e, const DataSpec *spec, Span span, const Type *file, Type *seen);
+/// Sets the shape that a step sees of a field of images: what `augment` (or the view's transforms) and
+/// `prepare` leave.
+bool shape_images(Elab *e, const DataSpec *spec, Span span, FieldSpec *field);
 void elaborate_data(Elab *e, const AstStmt *stmt);
 Value data_attribute(Elab *e, Value data, const char *name, Span span);
 void elaborate_train(Elab *e, const AstStmt *stmt);

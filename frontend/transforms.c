@@ -134,29 +134,35 @@ static const char *shape_text(Elab *e, const int64_t shape[3]) {
                         shape[2]);
 }
 
-bool shape_images(Elab *e, const DataSpec *spec, Span span, const Type *file, Type *seen) {
-    static const char *const words[] = {"augment", "prepare"};
+bool shape_images(Elab *e, const DataSpec *spec, Span span, FieldSpec *field) {
+    const char *const words[] = {field->view ? arena_printf(e->arena, "view %s", field->name)
+                                             : "augment",
+                                 "prepare"};
     int64_t shape[2][3];
     for (int k = 0; k < 2; k++) {
-        const TransformSpec *at = k ? spec->prepare.at : spec->augment.at;
-        size_t count = k ? spec->prepare.count : spec->augment.count;
-        memcpy(shape[k], file->dim, sizeof shape[k]);
+        const TransformSpec *at = k             ? spec->prepare.at
+                                  : field->view ? field->view->augment.at
+                                                : spec->augment.at;
+        size_t count = k             ? spec->prepare.count
+                       : field->view ? field->view->augment.count
+                                     : spec->augment.count;
+        memcpy(shape[k], field->file_type.dim, sizeof shape[k]);
         if (!pass_through(e, at, count, shape[k]))
             return false;
         if (shape[k][1] > 0 && shape[k][2] > 0)
             continue;
         Diag *d = report_error(e, span, "the images of `%s` are of several sizes%s", spec->name,
                                count ? arena_printf(e->arena, ", after `%s` too", words[k]) : "");
-        diag_help(d, "bring them to one: %s resize(size = 256), center_crop(size = 224)", words[k]);
+        diag_help(d, "bring them to one: prepare resize(size = 256), center_crop(size = 224)");
         return false;
     }
     if (memcmp(shape[0], shape[1], sizeof *shape) != 0) {
-        Diag *d = report_error(e, span,
-                               "the images of `%s` are %s after `augment` and %s after `prepare`",
-                               spec->name, shape_text(e, shape[0]), shape_text(e, shape[1]));
+        Diag *d = report_error(e, span, "the images of `%s` are %s after `%s` and %s after `%s`",
+                               spec->name, shape_text(e, shape[0]), words[0],
+                               shape_text(e, shape[1]), words[1]);
         diag_help(d, "a network sees both: bring them to one shape");
         return false;
     }
-    memcpy(seen->dim, shape[0], sizeof *shape);
+    memcpy(field->type.dim, shape[0], sizeof *shape);
     return true;
 }

@@ -30,10 +30,16 @@ typedef struct TransformSpec {
     Span span;
 } TransformSpec;
 
+/// `view left = […]`: one more field of the images, with transforms of its own in training.
+typedef struct ViewSpec {
+    Vec(TransformSpec) augment;
+} ViewSpec;
+
 typedef struct FieldSpec {
     const char *name;   // "image", "label", "index"
     const char *column; // the file's own name, where it differs; else NULL
     Type type;          // of one example, as the step sees it: f32[1, 28, 28], i32[]
+    const ViewSpec *view; // of the column; NULL: the column itself
     Type file_type;     // as the file has it; an extent of -1 is not the same for all examples
 } FieldSpec;
 
@@ -44,6 +50,7 @@ typedef struct DataSpec {
     const char *source; // "idx", "cifar100", ...: a row of runtime/sources.def
     const char *path;
     Vec(FieldSpec) fields;
+    Vec(FieldSpec) views; // those of `fields`, as they were declared
     Vec(double) mean, std; // per channel, after division by 255; empty: pixels in 0..1
     Vec(TransformSpec) augment, prepare;
     int64_t classes; // 0: unknown

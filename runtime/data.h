@@ -108,7 +108,7 @@ typedef struct Transform {
 
 /// Words of randomness, for one transform of one example: the blocks of Philox whose counters are
 /// `counter` and those that lie DRAW_BLOCK further on in counter[1]. `left` is 0 at first.
-enum { MOST_TRANSFORMS = 64, DRAW_BLOCK = 1 << 8 };
+enum { MOST_TRANSFORMS = 64, DRAW_BLOCK = 1 << 8, DRAW_VIEW = 1 << 16 };
 typedef struct Draws {
     uint32_t key[2], counter[4], word[4];
     int left; // of `word`
@@ -148,6 +148,7 @@ typedef struct FieldBinding {
     bool is_pixels;      // u8 [C, H, W] to real by way of a pipeline and a table
     int64_t pixel_count; // H * W, after the pipeline
     int64_t channels;
+    uint32_t stream; // added to that of its draws: views draw for themselves
     void *table; // [channels][256] of the field's dtype
     Pipeline augment, prepare;
 } FieldBinding;

@@ -256,7 +256,11 @@ static bool bind_field(Arena *arena, Dataset *dataset, const Field *field, Field
         return true;
     }
     int64_t trained[3], prepared[3];
-    if (!bind_pipeline(arena, spec->augment, spec->augment_count, &binding->augment, error) ||
+    for (const Field *f = spec->field; field->is_view && f <= field; f++)
+        binding->stream += f->is_view ? DRAW_VIEW : 0;
+    const TransformSpec *augment = field->is_view ? field->view : spec->augment;
+    int64_t augment_count = field->is_view ? field->view_count : spec->augment_count;
+    if (!bind_pipeline(arena, augment, augment_count, &binding->augment, error) ||
         !bind_pipeline(arena, spec->prepare, spec->prepare_count, &binding->prepare, error))
         return false;
     binding->channels = field->shape[0];

@@ -125,7 +125,7 @@ static bool fill_pixels(const Worker *worker, const FieldBinding *binding, const
         return false;
     for (int64_t i = 0; i < pipeline->count; i++) {
         Draws draws = {{(uint32_t)job->seed, (uint32_t)(job->seed >> 32)},
-                       {(uint32_t)row, STREAM_AUGMENT + (uint32_t)i, (uint32_t)job->epoch,
+                       {(uint32_t)row, STREAM_AUGMENT + binding->stream + (uint32_t)i, (uint32_t)job->epoch,
                         (uint32_t)job->phase},
                        {0},
                        0};

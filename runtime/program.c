@@ -301,6 +301,9 @@ static void read_data(Reader *r, const json_t *object, DataSpec *data) {
         const char *column = get_optional_text(r, one, "column");
         field->column = column ? column : field->name;
         field->size_bytes = get_type(r, one, &field->dtype, &field->rank, field->shape);
+        field->is_view = json_object_get(one, "view") != NULL;
+        if (field->is_view)
+            read_transforms(r, get_list(r, one, "view"), &field->view, &field->view_count);
     }
     read_transforms(r, get_list(r, object, "augment"), &data->augment, &data->augment_count);
     read_transforms(r, get_list(r, object, "prepare"), &data->prepare, &data->prepare_count);

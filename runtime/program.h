@@ -62,6 +62,9 @@ typedef struct Field {
     int64_t rank;
     int64_t shape[MAX_RANK];
     int64_t size_bytes; // of one example
+    bool is_view;       // of the column, with transforms of its own in training
+    int64_t view_count;
+    KdrtTransform *view;
 } Field;
 
 typedef KdrtArg TransformArg;

@@ -78,5 +78,19 @@ for batch in 2 4; do
 done
 ok 'the same images whatever the threads and batches' '[[ $(sort -u augmented.rows | wc -l) -eq 1 ]]'
 ok 'other images than without' '[[ $(cat augmented.rows) != *"0.7333 0.8000 0.8667"* ]]'
+
+# Views: each with its own draws in training, the prepared image in evaluation.
+sed -e 's/cifar10("ten")/cifar10("ten") {\
+    view left = [random_crop(pad = 12)], right = [random_crop(pad = 12)], same = []\
+}/' -e '/let red/d' -e 's/(image, label)/(image, left, right, same, label)/' \
+    -e 's/report labels.*/report apart = mean((left - right)^2), pad = mean((left - image)^2), same = mean((same - image)^2)/' \
+    see.kd >views.kd
+apart='^0[.][0-9]*[1-9][0-9]* 0[.][0-9]*[1-9][0-9]* 0[.]0000 0[.]0000 0[.]0000 0[.]0000$'
+ok 'views' '"$KDC" run views.kd -- --out views --quiet'
+ok 'are apart in training alone' '[[ $(row views) =~ $apart ]]'
+sed -e 's/data set = /data base = /' -e 's/^model m/data set = base { view left = [cutout(30)], same = [] }\n&/' \
+    -e 's/(image, left, right, same, label)/(image, left, same, label)/' -e 's/left - right/left - same/' views.kd >again.kd
+ok 'another data set has views of its own' '"$KDC" run again.kd -- --out again --quiet'
+ok 'in place of those of the first' '[[ $(row again) =~ $apart ]]'
 echo "cases: $passed passed, $failed failed, 0 skipped"
 [[ $failed -eq 0 ]]

