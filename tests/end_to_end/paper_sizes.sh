@@ -1,6 +1,5 @@
 #!/bin/bash
 # The examples of the four papers at the papers' sizes: parameters and multiply-adds by `kdc cost`, to the unit.
-# paper_steps_deep.sh trains them for a step or two.
 . "$(dirname "$0")/parts/cases.sh"
 
 "$parts/make_cifar100" images 8 4
