@@ -135,7 +135,7 @@ static void a_binary_is_linked(void **state) {
     Objects objects = codegen_objects(chain_program(&arena, 2), NULL, NULL, &options);
     char *binary = arena_printf(&arena, "%s/binary", folder);
     for (int fully_static = 0; fully_static < 2 - SANITIZED; fully_static++) {
-        if (!link_executable(&objects, binary, fully_static, &arena, &message))
+        if (!link_executable(&objects, binary, fully_static, false, &arena, &message))
             fail_msg("%s", message);
         // it has an empty manifest, which is a bug of whoever made it, told as such
         char *command = arena_printf(&arena, "%s >/dev/null 2>&1", binary);
@@ -147,7 +147,7 @@ static void a_binary_is_linked(void **state) {
     assert_true(link_relocatable(&objects, object, &arena, &message));
     unlink(object);
     assert_int_equal(rmdir(folder), 0); // no temporary objects are left
-    assert_false(link_executable(&objects, "/nowhere/binary", false, &arena, &message));
+    assert_false(link_executable(&objects, "/nowhere/binary", false, false, &arena, &message));
     assert_string_equal(message, "No such file or directory");
     objects_free(&objects);
     arena_release(&arena);

@@ -294,9 +294,9 @@ static void real_fashion_mnist(void **state) {
 
 static void data_is_what_was_compiled_for(void **state) {
     (void)state;
-    Field field[3] = {{"image", "image", DTYPE_f32, 3, {1, 5, 6}, 120},
-                      {"label", "label", DTYPE_i32, 0, {0}, 4},
-                      {"index", "index", DTYPE_i32, 0, {0}, 4}};
+    Field field[3] = {{"image", "image", DTYPE_f32, 3, {1, 5, 6}, 120, false, 0, NULL},
+                      {"label", "label", DTYPE_i32, 0, {0}, 4, false, 0, NULL},
+                      {"index", "index", DTYPE_i32, 0, {0}, 4, false, 0, NULL}};
     double mean[] = {0.5}, std[] = {0.25};
     const char *path = tiny_path("%s/compiled", folder);
     tiny_write_data(path);
@@ -368,9 +368,9 @@ static void shuffles_are_permutations(void **state) {
 
 static void every_example_once(void **state) {
     (void)state;
-    Field field[3] = {{"image", "image", DTYPE_f64, 3, {1, 5, 6}, 240},
-                      {"label", "label", DTYPE_i32, 0, {0}, 4},
-                      {"index", "index", DTYPE_i32, 0, {0}, 4}};
+    Field field[3] = {{"image", "image", DTYPE_f64, 3, {1, 5, 6}, 240, false, 0, NULL},
+                      {"label", "label", DTYPE_i32, 0, {0}, 4, false, 0, NULL},
+                      {"index", "index", DTYPE_i32, 0, {0}, 4, false, 0, NULL}};
     TransformArg pad = {"pad", NULL, 1, {2}};
     TransformSpec augment[] = {{"random_crop", 1, &pad}, {"horizontal_flip", 0, NULL}};
     double mean[] = {0.5}, std[] = {0.25};

@@ -301,8 +301,8 @@ static double mean[] = {0}, std_[] = {1};
 static TransformArg size = {"size", NULL, 1, {8}};
 static TransformSpec augment[] = {{"random_resized_crop", 1, &size}, {"horizontal_flip", 0, NULL}};
 static TransformSpec prepare[] = {{"resize", 1, &size}, {"center_crop", 1, &size}};
-static Field fields[] = {{"image", "image", DTYPE_f32, 3, {3, 8, 8}, 768},
-                         {"label", "label", DTYPE_i32, 0, {0}, 4}};
+static Field fields[] = {{"image", "image", DTYPE_f32, 3, {3, 8, 8}, 768, false, 0, NULL},
+                         {"label", "label", DTYPE_i32, 0, {0}, 4, false, 0, NULL}};
 static DataSpec spec = {.name = "dots",
                         .source = "images",
                         .classes = 2,
