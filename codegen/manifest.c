@@ -107,7 +107,9 @@ static void write_outputs(Json *json, const Graph *graph) {
         int64_t offset = graph->buffer ? graph->buffer[node->id].offset_bytes : bytes;
         json_open(json, NULL, '{');
         json_text(json, "name", node->attrs->name);
-        json_text(json, "kind", op_info[node->op].name);
+        bool is_assert = node->op == OP_output &&
+                         (graph->role == GRAPH_STEP || graph->role == GRAPH_EVAL);
+        json_text(json, "kind", is_assert ? "assert" : op_info[node->op].name);
         json_type(json, &node->type);
         json_int(json, "offset", offset);
         json_close(json, '}');
@@ -315,6 +317,10 @@ char *codegen_manifest(Arena *arena, const Program *program, const LoopProgram *
     json_close(&json, ']');
     write_graphs(&json, module, loops);
     json_int(&json, "init", program->init);
+    json_open(&json, "asserts", '[');
+    for (size_t i = 0; i < program->asserts.count; i++)
+        json_text(&json, NULL, program->asserts.at[i]);
+    json_close(&json, ']');
     json_open(&json, "loads", '[');
     for (size_t i = 0; i < program->loads.count; i++)
         write_load(&json, &program->loads.at[i]);

@@ -239,6 +239,13 @@ void declare_functions(Elab *e, Scope *scope, const AstBlock *block);
 // ---- the elaborator
 // ------------------------------------------------------------------------------
 
+/// An `assert` of what is known at run time only.
+typedef struct Assertion {
+    uint32_t index; // into Program.asserts
+    Node *holds;    // a real scalar, 0 if it does not
+    Span span;
+} Assertion;
+
 /// A graph being filled, with what it has read and written of the module's storages.
 typedef struct GraphContext {
     Graph *graph;
@@ -249,6 +256,7 @@ typedef struct GraphContext {
     int64_t stream_base;  // of draws
     int64_t draws;
     bool is_step, is_eval;
+    Vec(Assertion) asserts; // what is to be looked at when it has run
 } GraphContext;
 
 struct Elab {
@@ -498,7 +506,7 @@ GraphContext *context_new(Elab *e, Graph *graph, int64_t stream_base);
 /// A graph that is not in the module yet, or never will be.
 Graph *graph_detached(Elab *e, const char *name, GraphRole role, int32_t phase);
 int32_t graph_attach(Elab *e, Graph *graph);
-/// Emits the pending writes.
+/// Emits the pending writes and assertions.
 void context_finish(Elab *e, GraphContext *ctx);
 Node *context_scalar(Elab *e, const char *name);
 int64_t context_stream(Elab *e);

@@ -447,7 +447,8 @@ StorageInfo *storage_make(Elab *e, Instance *owner, StorageKind kind, const char
         return NULL;
     }
     info = arena_new(e->arena, StorageInfo);
-    // What a phase makes for itself shares its bytes with what other phases make: it begins with it.
+    // What a phase makes for itself shares its bytes with what other phases make, and begins with
+    // it.
     bool of_phase = e->phase && e->phase->index == owner->phase;
     Storage *storage = module_add_storage(e->module, kind, path, type);
     storage->phase = of_phase || owner->is_slot ? owner->phase : -1;

@@ -39,7 +39,26 @@ int64_t context_stream(Elab *e) {
     return e->ctx->stream_base + e->ctx->draws++;
 }
 
+// One output for each text: an assertion in a loop, or in a net applied twice, holds if all do.
+static void emit_asserts(Elab *e, GraphContext *ctx) {
+    for (size_t i = 0; i < ctx->asserts.count; i++) {
+        const Assertion *at = &ctx->asserts.at[i];
+        Node *holds = at->holds;
+        bool repeated = false;
+        for (size_t k = 0; k < i; k++)
+            repeated |= ctx->asserts.at[k].index == at->index;
+        ir_at(ctx->graph, origin_at(e, at->span));
+        for (size_t k = i + 1; k < ctx->asserts.count && !repeated; k++)
+            if (ctx->asserts.at[k].index == at->index)
+                holds = make_node(e, OP_min, (Node *[]){holds, ctx->asserts.at[k].holds}, 2, NULL,
+                                  at->span, "`assert`", NULL);
+        if (!repeated)
+            ir_output(ctx->graph, arena_printf(e->arena, "assert %u", at->index), holds);
+    }
+}
+
 void context_finish(Elab *e, GraphContext *ctx) {
+    emit_asserts(e, ctx);
     for (size_t id = 0; id < ctx->written.count; id++) {
         if (!ctx->written.at[id])
             continue;

@@ -66,6 +66,20 @@ static void cut_states(Elab *e, const Cut *cut, Node *const *before, const uint8
     }
 }
 
+// So do assertions; what they say of the stand-in means nothing.
+static void cut_asserts(GraphContext *ctx, const Cut *cut, size_t before) {
+    size_t kept = before;
+    for (size_t i = before; i < ctx->asserts.count; i++) {
+        Assertion at = ctx->asserts.at[i];
+        if (at.holds->id < cut->count && cut->stand_in[at.holds->id])
+            continue;
+        if (at.holds->id < cut->count && cut->copy[at.holds->id])
+            at.holds = cut->copy[at.holds->id];
+        ctx->asserts.at[kept++] = at;
+    }
+    ctx->asserts.count = kept;
+}
+
 static Node *stand_in_for(Elab *e, const Instance *root, const Node *x, Span span) {
     Type type = root->input;
     type.dim[0] = x->type.dim[0];
@@ -75,7 +89,7 @@ static Node *stand_in_for(Elab *e, const Instance *root, const Node *x, Span spa
 
 static Value cut_section(Elab *e, Instance *root, int64_t section, Node *x, const Call *call) {
     GraphContext *ctx = e->ctx;
-    size_t count = ctx->current.count;
+    size_t count = ctx->current.count, assert_count = ctx->asserts.count;
     Node **before = arena_array(e->arena, Node *, count);
     uint8_t *written = arena_array(e->arena, uint8_t, count);
     for (size_t i = 0; i < count; i++) {
@@ -100,6 +114,7 @@ static Value cut_section(Elab *e, Instance *root, int64_t section, Node *x, cons
     Cut cut;
     cut_between(e, &cut, input, from.tensor->node, x);
     cut_states(e, &cut, before, written, count);
+    cut_asserts(ctx, &cut, assert_count);
     uint32_t end = to.tensor->node->id;
     if (!cut.copy[end] || cut.mixed[end])
         return fail(e, call->callee_span,

@@ -308,6 +308,7 @@ static int32_t finish_graph(Elab *e, PhaseWork *work, int number, StepWork *step
         e->scope = scope_new(e, step->finishes.at[i].scope);
         exec_stmts(e, step->finishes.at[i].stmt->block);
     }
+    context_finish(e, e->ctx);
     e->scope = outer;
     e->app = NULL;
     e->step = NULL;
@@ -323,7 +324,8 @@ void elaborate_eval(Elab *e, PhaseWork *work, Deferred at, int number, const Dat
                                   work->index);
     StepWork step = {.is_eval = true}, last = {.is_eval = true};
     step.states = last.states =
-        instance_root(e, arena_printf(e->arena, "%s/eval%d", work->name, number), NULL, (Args){0}, at.stmt->word_span);
+        instance_root(e, arena_printf(e->arena, "%s/eval%d", work->name, number), NULL, (Args){0},
+                      at.stmt->word_span);
     step.states->is_slot = true;
     step.states->phase = work->index;
     e->eval_begin = context_new(e, begin, 0);

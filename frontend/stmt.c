@@ -182,12 +182,63 @@ static Flow exec_if(Elab *e, const AstStmt *stmt) {
     return FLOW_NEXT;
 }
 
+// What the binary says when it fails, by its index in the program.
+static uint32_t assertion_text(Elab *e, const AstStmt *stmt, const char *text) {
+    Span span = stmt->assertion.condition->span;
+    for (const Origin *o = e->origin; o && in_library(e, span); o = o->caller)
+        span = o->span;
+    int line, column;
+    source_position(e->sources, span, &line, &column);
+    text = arena_printf(e->arena, "%s:%d:%d: %s", source_of(e->sources, span)->name, line, column,
+                        text);
+    for (size_t i = 0; i < e->program->asserts.count; i++)
+        if (strcmp(e->program->asserts.at[i], text) == 0)
+            return (uint32_t)i;
+    vec_push(e->arena, &e->program->asserts, text);
+    return (uint32_t)e->program->asserts.count - 1;
+}
+
+// The graph works out whether it holds, for all elements; the runtime looks when the graph has run.
+// A deployed model checks nothing.
+static void assert_at_run_time(Elab *e, const AstStmt *stmt, Value v) {
+    Span span = stmt->assertion.condition->span;
+    const char *text = stmt->assertion.message ? eval_text(e, stmt->assertion.message)
+                                               : "the assertion does not hold";
+    if (e->ctx->graph->role == GRAPH_DEPLOY || !text)
+        return;
+    if (!e->ctx->is_step && !e->ctx->is_eval) {
+        Diag *d =
+            report_error(e, span, "what is known at run time only is asserted in a step or eval");
+        diag_help(d, "there, or in what they call, it ends the run");
+        return;
+    }
+    Node *node = lift(e, v, NULL, span, "`assert`: ");
+    if (!node)
+        return;
+    if (node->type.dtype != DT_BOOL) {
+        fail(e, span, "`assert` takes a condition, and this is %s",
+             type_text(e->arena, &node->type));
+        return;
+    }
+    Attrs real = {.dtype = e->module->real};
+    node = make_node(e, OP_cast, &node, 1, &real, span, "`assert`", NULL);
+    Attrs all = {0};
+    if (node && node->type.rank) {
+        value_axes(e, value_none(), node->type.rank, span, &all.axes);
+        node = make_node(e, OP_reduce_min, &node, 1, &all, span, "`assert`", NULL);
+    }
+    if (node) {
+        Assertion assertion = {assertion_text(e, stmt, text), node, span};
+        vec_push(e->arena, &e->ctx->asserts, assertion);
+    }
+}
+
 // What an assertion guards would only say the same again: the body ends with it.
 static Flow exec_assert(Elab *e, const AstStmt *stmt) {
     Value v = eval_expr(e, stmt->assertion.condition);
     bool holds;
     if (v.kind == VALUE_TENSOR) {
-        not_built(e, stmt->word_span, "an `assert` on what is known at run time only");
+        assert_at_run_time(e, stmt, v);
         return FLOW_NEXT;
     }
     if (!value_condition(e, v, stmt->assertion.condition, "`assert`", &holds) || holds)

@@ -122,6 +122,7 @@ typedef struct Program {
     Vec(LoadSpec) loads;     // in order
     Vec(PhaseSpec *) phases; // in order of running
     Vec(DeploySpec *) deploys;
+    Vec(const char *) asserts; // what is said where the output "assert INDEX" of a graph is 0
     int32_t init; // graph
 } Program;
 

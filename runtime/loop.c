@@ -96,6 +96,19 @@ static double output_value(const KdrtSession *session, int64_t graph, int64_t ou
     return kdrt_dtype_get(spec->dtype, (const char *)session->frame.output + spec->offset);
 }
 
+/// What the graph that has just run found out of its assertions. `of` is where: "batch 3".
+static bool check_asserts(const KdrtSession *session, int64_t graph, const char *of, int64_t number,
+                          KdrtError *error) {
+    const GraphSpec *spec = graph < 0 ? NULL : &session->manifest.graph[graph];
+    for (int64_t i = 0; spec && i < spec->output_count; i++)
+        if (spec->output[i].assertion && output_value(session, graph, i) == 0)
+            return kdrt_fail(error, STATUS_PROGRAM, "%s (%s, epoch %" PRId64 ", %s %" PRId64 ")",
+                             spec->output[i].assertion,
+                             session->manifest.phase[session->at.phase].name,
+                             session->at.epoch + 1, of, number);
+    return true;
+}
+
 static uint64_t wanted_fields(const Manifest *m, const Dataset *dataset, Variant variant) {
     uint64_t fields = 0;
     const int64_t graphs[] = {variant.full, variant.last};
@@ -201,6 +214,8 @@ static bool run_batch(KdrtSession *session, KdrtError *error) {
     for (int64_t i = 0; i < phase->step_count; i++) {
         int64_t graph = batch->count == phase->batch ? phase->step[i].full : phase->step[i].last;
         run_graph(session, graph, (uint64_t)session->at.step++, batch, dataset);
+        if (!check_asserts(session, graph, "batch", session->at.batch + 1, error))
+            return false;
         for (int64_t k = 0; graph >= 0 && k < series->step_count; k++)
             if (series->series[k].step == i) {
                 double sum =
@@ -244,6 +259,8 @@ static bool run_eval(KdrtSession *session, int64_t number, uint64_t *iteration, 
             return false;
         int64_t graph = batch->count == eval->batch ? eval->graph.full : eval->graph.last;
         run_graph(session, graph, (*iteration)++, batch, dataset);
+        if (!check_asserts(session, graph, "evaluation", number + 1, error))
+            return false;
         examples += (double)batch->count;
         for (int64_t k = series->step_count; graph >= 0 && k < series->count; k++)
             if (series->series[k].eval == number && !series->series[k].finish)
@@ -253,6 +270,8 @@ static bool run_eval(KdrtSession *session, int64_t number, uint64_t *iteration, 
     if (error->status)
         return false;
     run_graph(session, eval->finish, (*iteration)++, NULL, NULL);
+    if (!check_asserts(session, eval->finish, "evaluation", number + 1, error))
+        return false;
     for (int64_t k = series->step_count; k < series->count; k++) {
         if (series->series[k].eval != number)
             continue;

@@ -309,7 +309,16 @@ static void read_data(Reader *r, const json_t *object, DataSpec *data) {
     read_transforms(r, get_list(r, object, "prepare"), &data->prepare, &data->prepare_count);
 }
 
-static void read_graph(Reader *r, const json_t *object, GraphSpec *graph) {
+static const char *assertion_of(Reader *r, const Manifest *m, const char *name) {
+    const char *digits = strrchr(name, ' ');
+    int64_t index = digits ? strtoll(digits, NULL, 10) : -1;
+    if (index >= 0 && index < m->assertion_count)
+        return m->assertion[index];
+    wrong(r, "without text is", name);
+    return "";
+}
+
+static void read_graph(Reader *r, const json_t *object, const Manifest *m, GraphSpec *graph) {
     graph->name = get_text(r, object, "name");
     graph->empty = get_flag(r, object, "empty");
     const json_t *inputs = get_list(r, object, "inputs");
@@ -323,7 +332,10 @@ static void read_graph(Reader *r, const json_t *object, GraphSpec *graph) {
         const json_t *one = json_array_get(outputs, (size_t)i);
         Output *output = &graph->output[i];
         output->name = get_text(r, one, "name");
-        output->is_report = !strcmp(get_text(r, one, "kind"), "report");
+        const char *kind = get_text(r, one, "kind");
+        output->is_report = !strcmp(kind, "report");
+        if (!strcmp(kind, "assert")) // called "assert INDEX"
+            output->assertion = assertion_of(r, m, output->name);
         int64_t size_bytes = get_type(r, one, &output->dtype, &output->rank, output->shape);
         output->offset = get_integer(r, one, "offset");
         check_place(r, output->offset, size_bytes, graph->output_bytes, output->name);
@@ -454,7 +466,11 @@ static void read_manifest(Reader *r, const json_t *root, Manifest *m) {
     READ_LIST("scalars", scalar, char *, m->scalar[i] = get_text(r, one, "name"));
     READ_LIST("options", option, OptionSpec, read_option(r, one, &m->option[i]));
     READ_LIST("data", data, DataSpec, read_data(r, one, &m->data[i]));
-    READ_LIST("graphs", graph, GraphSpec, read_graph(r, one, &m->graph[i]));
+    const json_t *texts = get_list(r, root, "asserts");
+    m->assertion = get_array(r, texts, sizeof(char *), &m->assertion_count);
+    for (int64_t i = 0; i < m->assertion_count; i++)
+        m->assertion[i] = keep_text(r, json_array_get(texts, (size_t)i), "asserts");
+    READ_LIST("graphs", graph, GraphSpec, read_graph(r, one, m, &m->graph[i]));
     READ_LIST("phases", phase, PhaseSpec, read_phase(r, one, m, &m->phase[i]));
     READ_LIST("loads", load, LoadSpec, read_load(r, one, m, &m->load[i]));
     READ_LIST("deploys", deploy, DeploySpec, read_deploy(r, one, m, &m->deploy[i]));

@@ -85,6 +85,7 @@ typedef struct DataSpec {
 typedef struct Output {
     const char *name;
     bool is_report;
+    const char *assertion; // what is said when it is 0; NULL: it is none
     Dtype dtype;
     int64_t rank;
     int64_t shape[MAX_RANK];
@@ -157,6 +158,8 @@ typedef struct Manifest {
     DataSpec *data;
     GraphSpec *graph;
     int64_t init;
+    const char **assertion; // texts
+    int64_t assertion_count;
     LoadSpec *load;
     PhaseSpec *phase;
     DeploySpec *deploy;

@@ -31,7 +31,7 @@ my @allowed = (
     'is normalised by % means', 'has more than 64 fields', 'the JIT refuses the object',
     'wrong module', 'this kdc reads no data', 'would have extent', 'checkpoints are little-endian',
     'has no output', 'what was reported', 'no state % of an input', 'no list', 'no text',
-    'of another model is', 'without origin is', 'of another size than its origin is',
+    'of another model is', 'without origin is', 'without text is', 'of another size than its origin is',
     # the help of a training binary
     'other weights for a model',
     # seen by people at a terminal alone

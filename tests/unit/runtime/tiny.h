@@ -211,7 +211,7 @@ static inline char *tiny_manifest(const char *data, const char *hash, const char
         "," TINY_GRAPH("finish", "eval", "[]") TINY_ONE_OUTPUT(
             "steps",
             "report") "],"
-                      "\"init\":0,\"loads\":[],\"phases\":[" TINY_PHASE(
+                      "\"init\":0,\"asserts\":[],\"loads\":[],\"phases\":[" TINY_PHASE(
                           "teach") "\"steps\":[{\"full\":4,\"last\":5}]," TINY_EVAL
                                    ",\"keep_best\":null,\"keep_lowest\":false,\"patience\":0}"
                                    "," TINY_PHASE(
