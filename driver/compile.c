@@ -25,6 +25,10 @@ static bool no_errors(Compilation *c) {
     bool good = c->diags.error_count == 0;
     if (!c->quiet)
         diag_print_all(&c->diags, stderr);
+    if (good && c->options->warnings_are_errors && c->diags.warning_count) {
+        fprintf(stderr, "kdc: a warning counts as an error here (`--werror`)\n");
+        good = false;
+    }
     diag_clear(&c->diags);
     return good;
 }

@@ -114,6 +114,12 @@ static const char *set_json(Options *options, Arena *arena, const char *value) {
     return NULL;
 }
 
+static const char *set_werror(Options *options, Arena *arena, const char *value) {
+    (void)arena, (void)value;
+    options->warnings_are_errors = true;
+    return NULL;
+}
+
 static const char *set_eval(Options *options, Arena *arena, const char *value) {
     (void)arena, (void)value;
     options->evaluate = true;
@@ -158,6 +164,7 @@ static const OptionRow option_rows[] = {
     {"--print-after", "PASS", set_print_after,
      "print the IR to the standard error after these passes, or after all"},
     {"--time-passes", NULL, set_time_passes, "say how long each pass took"},
+    {"--werror", NULL, set_werror, "stop at warnings as at errors"},
     {"--json", NULL, set_json, "`kdc cost`: as JSON"},
     {"--eval", NULL, set_eval, "interpret an .ir file on made-up inputs and print what it gives"},
     {"--help", NULL, set_help, "this text"},

@@ -386,6 +386,7 @@ static Value builtin_one_hot(Elab *e, BuiltinCall *c) {
     Node *iota = make_node(e, OP_iota, NULL, 0, &count, c->call->span, "one_hot", NULL);
     if (!x || !iota)
         return value_poison();
+    check_ranges(e, x, iota, c->call->span);
     Node *hit = make_node(e, OP_eq, (Node *[]){x, iota}, 2, NULL, c->call->span, "one_hot", NULL);
     Attrs real = {.dtype = e->module->real};
     return hit ? node_op(e, c, OP_cast, &hit, 1, &real) : value_poison();

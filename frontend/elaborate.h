@@ -10,6 +10,7 @@
 ///     program.c    declarations of a file                    data.c, transforms.c  data sets
 ///     train.c      blocks and phases                         step.c     steps, evals, updates
 ///     terms.c      summands of a loss                        update.c   from terms to updates
+///     ranges.c     labels and class counts
 ///
 /// A tensor is a node of the graph at work (`Elab.ctx`). A model is a tree of Instances, which come
 /// into being when it is first applied; they own the module's storages by name.
@@ -255,6 +256,7 @@ typedef struct GraphContext {
     Vec(uint8_t) written; // by storage id
     int64_t stream_base;  // of draws
     int64_t draws;
+    const DataSpec *data; // whose fields its inputs are; NULL: of none
     bool is_step, is_eval;
     Vec(Assertion) asserts; // what is to be looked at when it has run
 } GraphContext;
@@ -290,6 +292,8 @@ struct Elab {
     Map instance_paths;       // path to Instance
     Map used_defines;
     Map block_names; // train blocks: name to their record
+    Map range_clashes; // data sets and class counts that were told to disagree
+    const char *rest_of_data; // what is special of the batch at work: it is the last one; or NULL
     Vec(Instance *) models;
     Vec(PendingLoad) loads;
     uint32_t sequence;
@@ -314,6 +318,8 @@ Diag *report_warning(Elab *e, Span span, const char *format, ...)
 /// Reports once and stops elaboration for good.
 Value fail_limit(Elab *e, Span span, const char *format, ...) __attribute__((format(printf, 3, 4)));
 Value not_built(Elab *e, Span span, const char *what);
+/// Of the last batch, for Elab.rest_of_data.
+const char *rest_text(Elab *e, int64_t last_batch, int64_t all); // all 0: not told
 bool in_library(const Elab *e, Span span);
 const char *expr_text(Elab *e, const AstExpr *expr);
 const char *a_list_of(Elab *e, const char *const *names, size_t count); // "`a`, `b` and `c`"
@@ -342,6 +348,9 @@ Node *make_node(Elab *e, Op op, Node *const *operand, uint32_t arity, const Attr
 Node *broadcast_to(Elab *e, Node *node, const Type *type, Span span);
 Node *constant_node(Elab *e, double value, DType dtype, Span span);
 bool node_is_run_time_scalar(const Node *node);
+/// Two tensors of whole numbers are compared: says if they are labels and something that counts
+/// otherwise (ranges.c).
+void check_ranges(Elab *e, const Node *a, const Node *b, Span span);
 
 typedef struct Call {
     const AstExpr *expr; // NULL: made by the compiler

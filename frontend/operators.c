@@ -286,6 +286,8 @@ static Value binary_nodes(Elab *e, AstBinaryOp op, Value a, Value b, const AstEx
                   {.value = b, .span = right->span, .expr = right}};
     Args both = {args, 2};
     Node *operand[] = {swapped ? y : x, swapped ? x : y};
+    if (op == BINARY_EQUAL || op == BINARY_NOT_EQUAL)
+        check_ranges(e, x, y, span);
     if (swapped) {
         Arg first = args[0];
         args[0] = args[1];

@@ -387,6 +387,7 @@ Elab *elab_new(const FrontendOptions *options, Arena *arena, SourceSet *sources,
     map_init(&e->modules, arena);
     map_init(&e->used_defines, arena);
     map_init(&e->block_names, arena);
+    map_init(&e->range_clashes, arena);
     map_init(&e->storage_names, arena);
     map_init(&e->instance_paths, arena);
     return e;

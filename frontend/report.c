@@ -2,6 +2,7 @@
 //
 // A span in the library is replaced by that of the innermost call in the user's own text that led
 // there; a note then names the place in the library.
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +30,10 @@ static Diag *report(Elab *e, DiagLevel level, Span span, const char *text) {
                                      : diag_warning(e->diags, span, "%s", text);
     if (!span_is_none(inner))
         diag_note(diag, inner, "found in `%s`", e->function ? e->function : "the library");
+    if (e->rest_of_data && level == DIAG_ERROR) {
+        diag_note(diag, (Span){0}, "%s", e->rest_of_data);
+        diag_help(diag, "another `batch` leaves another rest; `drop_last` leaves it out of training");
+    }
     return diag;
 }
 
@@ -60,6 +65,11 @@ Value fail_limit(Elab *e, Span span, const char *format, ...) {
         report(e, DIAG_ERROR, span, text);
     e->stopped = true;
     return value_poison();
+}
+
+const char *rest_text(Elab *e, int64_t last_batch, int64_t all) {
+    const char *of = all ? arena_printf(e->arena, ": what is left of %" PRId64 " examples", all) : "";
+    return arena_printf(e->arena, "in the last batch, of size %" PRId64 "%s", last_batch, of);
 }
 
 Value not_built(Elab *e, Span span, const char *what) {

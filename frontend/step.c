@@ -33,6 +33,7 @@ static void list_field(Elab *e, const DataSpec *data, const char *name, Type typ
 bool bind_fields(Elab *e, const AstParam *params, size_t count, const DataSpec *data, int64_t batch,
                  Scope *scope) {
     bool good = true;
+    e->ctx->data = data;
     for (size_t i = 0; i < count; i++) {
         const AstName *name = &params[i].name;
         Type type;
@@ -330,9 +331,11 @@ void elaborate_eval(Elab *e, PhaseWork *work, Deferred at, int number, const Dat
     step.states->phase = work->index;
     e->eval_begin = context_new(e, begin, 0);
     spec->graph.full = eval_graph(e, work, at, number, source, spec->batch, "", &step);
+    e->rest_of_data = rest_text(e, spec->last_batch, 0);
     if (spec->last_batch && spec->graph.full >= 0)
         spec->graph.last =
             eval_graph(e, work, at, number, source, spec->last_batch, ".last", &last);
+    e->rest_of_data = NULL;
     if (begin->nodes.count)
         spec->begin = graph_attach(e, begin);
     if (step.finishes.count && spec->graph.full >= 0)

@@ -525,9 +525,11 @@ static void phase_steps(Elab *e, PhaseWork *work, PhaseSpec *spec) {
         variant.full = elaborate_step(e, work, work->steps.at[i], (int)i, spec->batch, "", false);
         if (variant.full < 0)
             return; // nor is it known what the terms reach
+        e->rest_of_data = rest_text(e, spec->last_batch, e->program->data.at[spec->data]->count);
         if (spec->last_batch)
             variant.last = elaborate_step(e, work, work->steps.at[i], (int)i, spec->last_batch,
                                           ".last", false);
+        e->rest_of_data = NULL;
         vec_push(e->arena, &spec->steps, variant);
     }
     warn_unreached(e, work);

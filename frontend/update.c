@@ -67,6 +67,24 @@ static uint8_t *reach_forward(Elab *e, const Graph *graph) {
     return seen;
 }
 
+// Of a sum that reaches something, each summand should.
+static void check_summands(Elab *e, const StepWork *step, const uint8_t *seen) {
+    const Graph *graph = e->ctx->graph;
+    for (size_t i = 0; i < graph->terms.count; i++) {
+        const LossTerm *summand = &graph->terms.at[i];
+        bool is_whole = seen[summand->node->id];
+        for (size_t k = 0; k < step->terms.count; k++)
+            is_whole |= step->terms.at[k].loss == summand->node;
+        if (is_whole)
+            continue;
+        Diag *d = report_warning(e, summand->span,
+                                 "`%s` reaches no parameter that is trained: it is a constant of "
+                                 "what is minimized",
+                                 summand->name);
+        diag_help(d, "`report` shows a value without training by it");
+    }
+}
+
 static void check_terms(Elab *e, const PhaseWork *work, const StepWork *step) {
     const uint8_t *seen = reach_forward(e, e->ctx->graph);
     for (size_t i = 0; i < step->terms.count; i++) {
@@ -90,6 +108,7 @@ static void check_terms(Elab *e, const PhaseWork *work, const StepWork *step) {
         else
             diag_note(d, work->optimizes.at[0].stmt->span, "trained is what stands here");
     }
+    check_summands(e, step, seen);
 }
 
 // ---- gradients ----

@@ -89,6 +89,7 @@ Diag *diag_warning(DiagSink *sink, Span span, const char *format, ...) {
     va_start(args, format);
     Diag *diag = diag_add(sink, DIAG_WARNING, span, format, args);
     va_end(args);
+    sink->warning_count++;
     return diag;
 }
 
@@ -124,7 +125,7 @@ void diag_fixit(Diag *diag, Span span, const char *text) {
 
 void diag_clear(DiagSink *sink) {
     sink->diags.count = 0;
-    sink->error_count = 0;
+    sink->error_count = sink->warning_count = 0;
 }
 
 // ---- Laying out a line ----

@@ -28,7 +28,7 @@ typedef struct DiagSink {
     Arena *arena;
     const SourceSet *sources;
     Vec(Diag *) diags;
-    size_t error_count;
+    size_t error_count, warning_count;
     size_t error_limit; // beyond it errors are counted only; 0 means 20
 } DiagSink;
 
