@@ -95,6 +95,8 @@ typedef struct Emitter {
     LLVMValueRef frame, scratch;
     LLVMValueRef *buffer;
     LLVMValueRef entry_end; // allocas go before it
+    int64_t count_offset;   // LoopProgram's; -1: nothing is counted
+    LLVMValueRef count;     // alloca of i64: multiply-adds of this call
     Vec(Atom) atoms;
     Vec(Anchor) anchors;
     Index *var, *let_index;

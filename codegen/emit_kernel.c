@@ -399,7 +399,74 @@ static void emit_local_declaration(Emitter *em, uint32_t index) {
                            loop_local_count(&em->kernel->locals.at[index]));
 }
 
+// ---- counting
+// ----------------------------------------------------------------------------------------
+
+static const LoopExpr *behind_lets(const Emitter *em, const LoopExpr *expr) {
+    while (expr->kind == E_LET)
+        expr = em->kernel->lets.at[expr->index].value;
+    return expr;
+}
+
+/// A product, perhaps where it lies inside a frame only.
+static bool is_product(const Emitter *em, const LoopExpr *expr) {
+    expr = behind_lets(em, expr);
+    if (expr->kind != E_APPLY || !scalar_is_float(expr->type))
+        return false;
+    return expr->op == X_mul || (expr->op == X_select && is_product(em, expr->operand[1]));
+}
+
+/// sum = fma(a, b, sum), or sum += a * b
+static bool is_multiply_add(const Emitter *em, const LoopStmt *stmt) {
+    if (stmt->kind == T_ACCUMULATE)
+        return stmt->op == X_add && is_product(em, stmt->value);
+    const LoopExpr *value = behind_lets(em, stmt->value);
+    if (value->kind != E_APPLY || value->op != X_fma)
+        return false;
+    const LoopExpr *sum = behind_lets(em, value->operand[2]);
+    return sum->kind == E_LOCAL && sum->index == stmt->index;
+}
+
+static void add_to(Emitter *em, LLVMValueRef pointer, LLVMValueRef number) {
+    LLVMTypeRef i64 = LLVMInt64TypeInContext(em->context);
+    LLVMValueRef old = LLVMBuildLoad2(em->builder, i64, pointer, "");
+    LLVMBuildStore(em->builder, LLVMBuildAdd(em->builder, old, number, ""), pointer);
+}
+
+/// Adds the lanes that are in use.
+static void count_multiply_add(Emitter *em, const LoopStmt *stmt) {
+    if (em->count_offset < 0 || !is_multiply_add(em, stmt))
+        return;
+    LLVMValueRef lanes = emit_int(em, em->lanes ? em->lanes : 1);
+    if (em->lanes && em->mask) {
+        LLVMTypeRef bits = LLVMIntTypeInContext(em->context, em->lanes);
+        LLVMValueRef mask = LLVMBuildBitCast(em->builder, em->mask, bits, "");
+        mask = emit_intrinsic(em, "llvm.ctpop", &bits, 1, &mask, 1);
+        lanes = LLVMBuildZExt(em->builder, mask, LLVMInt64TypeInContext(em->context), "");
+    }
+    add_to(em, em->count, lanes);
+}
+
+static void open_count(Emitter *em) {
+    if (em->count_offset < 0)
+        return;
+    em->count = new_slot(em, LLVMInt64TypeInContext(em->context), 1);
+    LLVMBuildStore(em->builder, emit_int(em, 0), em->count);
+}
+
+/// What this call has counted goes to the thread's scratch.
+static void close_count(Emitter *em) {
+    if (em->count_offset < 0)
+        return;
+    LLVMTypeRef i64 = LLVMInt64TypeInContext(em->context);
+    LLVMValueRef offset = emit_int(em, em->count_offset);
+    LLVMValueRef pointer = LLVMBuildGEP2(em->builder, LLVMInt8TypeInContext(em->context),
+                                         em->scratch, &offset, 1, "");
+    add_to(em, pointer, LLVMBuildLoad2(em->builder, i64, em->count, ""));
+}
+
 static void emit_assignment(Emitter *em, const LoopStmt *stmt) {
+    count_multiply_add(em, stmt);
     LocalState *state = &em->local[stmt->index];
     ScalarType type = em->kernel->locals.at[stmt->index].type;
     bool constant, partial = state->partial != NULL;
@@ -600,7 +667,9 @@ void emit_kernel(Emitter *em, const LoopKernel *kernel, LLVMValueRef function) {
     em->entry_end = LLVMBuildBr(em->builder, start);
     LLVMPositionBuilderAtEnd(em->builder, start);
     anchor_push(em);
+    open_count(em);
     emit_body(em, &kernel->body);
+    close_count(em);
     LLVMBuildRetVoid(em->builder);
     anchor_cut(em, 0);
 }

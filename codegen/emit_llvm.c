@@ -240,6 +240,7 @@ static void emit_one_kernel(Emitter *em, const LoopProgram *loops, size_t index,
         function = LLVMAddFunction(em->module, symbol, emit_kernel_type(em, kernel));
     LLVMSetVisibility(function, LLVMHiddenVisibility);
     emit_function_attributes(em, function, target->cpu, target->features);
+    em->count_offset = loops->counts ? loops->count_offset : -1;
     emit_kernel(em, kernel, function);
 }
 

@@ -119,7 +119,19 @@ static void emit_kernel_call(ProgramEmitter *p, const Launch *launch, LLVMValueR
     LLVMBuildCall2(em->builder, type, declare_kernel(p, launch->kernel), argument, count, "");
 }
 
-static void emit_launch(ProgramEmitter *p, const Launch *launch) {
+/// What the kernel counted moves to its launch's place.
+static void keep_count(ProgramEmitter *p, size_t launch) {
+    Emitter *em = p->em;
+    int64_t offset = p->loops->count_offset;
+    LLVMValueRef from = bytes_after(em, p->scratch, offset);
+    LLVMValueRef to = bytes_after(em, p->scratch, offset + 8 * (1 + (int64_t)launch));
+    LLVMValueRef more = LLVMBuildLoad2(em->builder, i64_type(em), from, "");
+    LLVMValueRef old = LLVMBuildLoad2(em->builder, i64_type(em), to, "");
+    LLVMBuildStore(em->builder, LLVMBuildAdd(em->builder, old, more, ""), to);
+    LLVMBuildStore(em->builder, emit_int(em, 0), from);
+}
+
+static void emit_launch(ProgramEmitter *p, const Launch *launch, size_t index) {
     Emitter *em = p->em;
     check_launch(p->loops, launch);
     LLVMValueRef lo, hi, mine;
@@ -137,6 +149,8 @@ static void emit_launch(ProgramEmitter *p, const Launch *launch) {
     LLVMBuildCondBr(em->builder, mine, call, next);
     LLVMPositionBuilderAtEnd(em->builder, call);
     emit_kernel_call(p, launch, lo, hi);
+    if (p->loops->counts)
+        keep_count(p, index);
     LLVMBuildBr(em->builder, next);
     LLVMPositionBuilderAtEnd(em->builder, next);
 }
@@ -175,7 +189,7 @@ static LLVMValueRef emit_worker(ProgramEmitter *p, const LoopGraph *graph, size_
     p->scratch =
         LLVMBuildGEP2(em->builder, LLVMInt8TypeInContext(em->context), scratch, &offset, 1, "");
     for (size_t i = 0; i < graph->launches.count; i++) {
-        emit_launch(p, &graph->launches.at[i]);
+        emit_launch(p, &graph->launches.at[i], i);
         if (i + 1 < graph->launches.count)
             call_entry(em, "GOMP_barrier", NULL, 0);
     }

@@ -191,6 +191,11 @@ typedef struct LoopProgram {
     Vec(LoopGraph *) graphs; // by graph index of the module
     int64_t thread_bytes;    // scratch per thread, the largest kernel's
     Map by_hash;             // structural identity of kernels
+    // With `counts`, a thread's scratch ends with int64 at count_offset: first that of the kernel at
+    // work, then one for each launch of a graph. There a launch adds the multiply-adds that it ran,
+    // lane by lane: products that are summed up, whatever they are of.
+    bool counts;
+    int64_t count_offset;
 } LoopProgram;
 
 // ---- building (codegen/loops.c)

@@ -86,7 +86,7 @@ static Launch lower_kernel(LoopProgram *program, Arena *scratch, const Graph *gr
 LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOptions *options) {
     LoopProgram *program = loop_program_new(arena);
     Arena scratch = {0};
-    (void)options;
+    size_t launches = 0;
     for (size_t i = 0; i < module->graphs.count; i++) {
         const Graph *graph = module->graphs.at[i];
         LoopGraph *loops = arena_new(arena, LoopGraph);
@@ -98,6 +98,13 @@ LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOpti
             arena_reset(&scratch);
         }
         vec_push(arena, &program->graphs, loops);
+        if (loops->launches.count > launches)
+            launches = loops->launches.count;
+    }
+    if (options->count_products) {
+        program->counts = true;
+        program->count_offset = program->thread_bytes;
+        program->thread_bytes += ((int64_t)(1 + launches) * 8 + 63) / 64 * 64;
     }
     arena_release(&scratch);
     return program;

@@ -409,6 +409,8 @@ int command_cost(const Options *options) {
     Compilation c = {0};
     CostReport report = {0};
     bool good = count_all(&c, options, &report);
+    if (good && options->count)
+        cost_run(&report, &c);
     if (good) {
         StrBuf out = {.arena = &c.arena};
         if (options->json)

@@ -33,6 +33,7 @@ typedef struct GraphRow {
     int64_t batch; // examples; 0: it has none
     GraphCost cost;
     int64_t parameters;  // that it reads
+    int64_t executed[STAGE_COUNT]; // multiply-adds of contractions that ran, where they were counted
     Vec(TermCost) terms; // of a step
     GraphCost shared;    // the rest: by several terms, by reports, by none
     int64_t shared_parameters;
@@ -51,12 +52,15 @@ typedef struct CostReport {
     ModelCosts models;
     Vec(PhaseCost) phases;
     int64_t storage_bytes; // of parameters and states
+    bool counted;          // by cost_run()
 } CostReport;
 
 /// All that is there while the phase runs: storages, what is constant in it, and the largest arena.
 /// Batches that are being loaded and each thread's scratch are not.
 int64_t phase_peak_bytes(const CostReport *report, const PhaseCost *phase);
 
+/// Runs each graph once and counts (cost_run.c).
+void cost_run(CostReport *report, const Compilation *c);
 void cost_print(StrBuf *out, const CostReport *report, const SourceSet *sources);
 void cost_print_json(StrBuf *out, const CostReport *report, const SourceSet *sources);
 

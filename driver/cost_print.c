@@ -117,6 +117,18 @@ static void print_kernels(StrBuf *out, const PhaseCost *phase) {
     }
 }
 
+static void print_executed(StrBuf *out, const PhaseCost *phase) {
+    put_name(out, 0, "counted");
+    strbuf_printf(out, " %16s %16s\n", "forward", "backward");
+    for (size_t i = 0; i < phase->rows.count; i++) {
+        const GraphRow *row = &phase->rows.at[i];
+        put_name(out, 0, row->graph->name);
+        put_number(out, 16, row->executed[STAGE_FORWARD]);
+        put_number(out, 16, row->executed[STAGE_BACKWARD] + row->executed[STAGE_UPDATE]);
+        strbuf_putc(out, '\n');
+    }
+}
+
 static void print_phases(StrBuf *out, const CostReport *report) {
     put_name(out, 0, "phase");
     strbuf_printf(out, " %12s %12s %12s %14s %14s %14s\n", "trained", "frozen", "train-only",
@@ -147,6 +159,8 @@ void cost_print(StrBuf *out, const CostReport *report, const SourceSet *sources)
         strbuf_putc(out, '\n');
         print_work(out, &report->phases.at[i]);
         print_kernels(out, &report->phases.at[i]);
+        if (report->counted)
+            print_executed(out, &report->phases.at[i]);
     }
     strbuf_putc(out, '\n');
     print_phases(out, report);
@@ -193,7 +207,7 @@ static void json_cost(Json *json, const GraphCost *cost, int64_t parameters) {
     json_int(json, "arena_bytes", cost->arena_bytes);
 }
 
-static void json_row(Json *json, const GraphRow *row, const SourceSet *sources) {
+static void json_row(Json *json, const GraphRow *row, bool counted, const SourceSet *sources) {
     static const char *const roles[] = {
         [GRAPH_STEP] = "step", [GRAPH_EVAL] = "eval", [GRAPH_PROLOGUE] = "prologue"};
     strbuf_putc(&json->text, '\n');
@@ -202,6 +216,12 @@ static void json_row(Json *json, const GraphRow *row, const SourceSet *sources) 
     json_text(json, "role", roles[row->graph->role]);
     json_int(json, "batch", row->batch);
     json_cost(json, &row->cost, row->parameters);
+    if (counted) {
+        json_open(json, "counted", '{');
+        for (int s = 0; s < STAGE_COUNT; s++)
+            json_int(json, stage_names[s], row->executed[s]);
+        json_close(json, '}');
+    }
     json_open(json, "terms", '[');
     for (size_t t = 0; t < row->terms.count; t++) {
         const TermCost *term = &row->terms.at[t];
@@ -247,7 +267,7 @@ void cost_print_json(StrBuf *out, const CostReport *report, const SourceSet *sou
         json_int(&json, "peak_bytes", phase_peak_bytes(report, phase));
         json_open(&json, "graphs", '[');
         for (size_t r = 0; r < phase->rows.count; r++)
-            json_row(&json, &phase->rows.at[r], sources);
+            json_row(&json, &phase->rows.at[r], report->counted, sources);
         json_close(&json, ']');
         json_close(&json, '}');
     }

@@ -114,6 +114,12 @@ static const char *set_json(Options *options, Arena *arena, const char *value) {
     return NULL;
 }
 
+static const char *set_count(Options *options, Arena *arena, const char *value) {
+    (void)arena, (void)value;
+    options->count = true;
+    return NULL;
+}
+
 static const char *set_werror(Options *options, Arena *arena, const char *value) {
     (void)arena, (void)value;
     options->warnings_are_errors = true;
@@ -165,6 +171,7 @@ static const OptionRow option_rows[] = {
      "print the IR to the standard error after these passes, or after all"},
     {"--time-passes", NULL, set_time_passes, "say how long each pass took"},
     {"--werror", NULL, set_werror, "stop at warnings as at errors"},
+    {"--count", NULL, set_count, "`kdc cost`: run each graph once and count its multiply-adds"},
     {"--json", NULL, set_json, "`kdc cost`: as JSON"},
     {"--eval", NULL, set_eval, "interpret an .ir file on made-up inputs and print what it gives"},
     {"--help", NULL, set_help, "this text"},

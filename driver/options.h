@@ -37,6 +37,7 @@ typedef struct Options {
     bool fully_static;
     bool evaluate;
     bool json;
+    bool count;
     bool warnings_are_errors;
     bool wants_help;
     bool wants_version;
