@@ -28,6 +28,18 @@ static int64_t einsum_macs(const Node *node) {
     return macs;
 }
 
+// Pixels are those of the convolution's result, which the adjoint in the image has as its operand.
+// A kernel that was transformed elsewhere does not say which it is; but a frame of one pixel and
+// less, and hardly any is wider, makes no result larger than its image.
+static int64_t winograd_macs(const Node *node) {
+    const Node *image = node->operand[0], *kernel = node->operand[1];
+    int64_t shown = image->type.dim[2] * image->type.dim[3];
+    int64_t made = node->type.dim[2] * node->type.dim[3];
+    bool adjoint = kernel->op == OP_winograd_kernel ? kernel->attrs->flip : shown < made;
+    return 9 * image->type.dim[0] * (adjoint ? shown : made) * image->type.dim[1] *
+           node->type.dim[1];
+}
+
 int64_t node_macs(const Node *node) {
     if (!op_has(node->op, CONTRACTS))
         return 0;
@@ -41,7 +53,7 @@ int64_t node_macs(const Node *node) {
         return conv_macs(&node->operand[1]->type, &node->type);
     // What the direct sums would take: nine products for each pixel, filter and channel.
     if (node->op == OP_winograd)
-        return 9 * type_count(&node->type) * node->operand[0]->type.dim[1];
+        return winograd_macs(node);
     if (node->op == OP_winograd_weight)
         return 9 * type_count(&node->operand[1]->type) * node->operand[0]->type.dim[1];
     return 0; // transforms
