@@ -178,9 +178,9 @@ static void bench_conv(const Shape *s, Direction direction, bool fast, int threa
     program->graph[0](&frame);
     for (int i = 0; i < repeats; i++) {
         peak[i] = peak_gflops(threads);
-        start = seconds_now();
+        start = seconds_used(threads);
         program->graph[0](&frame);
-        speed[i] = flops / (seconds_now() - start) * 1e-9;
+        speed[i] = flops / (seconds_used(threads) - start) * 1e-9;
     }
     double kernel = median(speed, repeats), limit = median(peak, repeats);
     printf("%3lld x %4lld-%4lld@%2lld %lldx%lld/%lld g%-4lld %-9s %8.1f %8.1f   %5.1f %%  %8.2f ms  %.2f s\n",

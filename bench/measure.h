@@ -8,6 +8,9 @@
 enum { HUGE_PAGE = 2 << 20 };
 
 double seconds_now(void);
+/// Seconds to set work of that many threads against: one thread's own time, which leaves out when it was
+/// descheduled; else the clock's.
+double seconds_used(int threads);
 /// Sorts `value`.
 double median(double *value, int count);
 /// GFLOP/s of `threads` threads that do nothing but multiply-adds in registers, f32.
