@@ -39,9 +39,26 @@ static int64_t int_min(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
+/// Cycles of one multiply-add in a tile of `vectors` filter vectors by SUMS / vectors channels. For
+/// each pixel of a task's 16 channels: the multiply-adds of all taps; what each tile and tap reads
+/// from the second-level cache, dy's vectors and a line of x, of which a quarter shows; what comes
+/// from behind it once, where a strided x brings the lines that are skipped.
+static double vectors_cost(const ConvShape *shape, int64_t vectors) {
+    const double near_bytes = 20, far_bytes = 5, near_share = 0.25, line = 64; // bytes per cycle
+    double v = (double)vectors, taps = (double)(shape->kernel[0] * shape->kernel[1]);
+    double channel_tiles = TILE_BLOCK * v / SUMS;
+    double products = taps * TILE_BLOCK * v;
+    double near_cycles = taps * channel_tiles * (v + 1) * line / near_bytes;
+    double skipped = (double)(shape->stride[0] * shape->stride[1]);
+    double far_cycles = (v + skipped) * line / far_bytes;
+    return (products + near_share * near_cycles + far_cycles) / products;
+}
+
 static int64_t vectors_of(const ConvShape *shape) {
     int64_t blocks = shape->filters / shape->groups / TILE_BLOCK;
-    return blocks % 4 == 0 ? 4 : blocks % 2 == 0 ? 2 : 1;
+    if (blocks % 2)
+        return 1;
+    return blocks % 4 == 0 && vectors_cost(shape, 4) < vectors_cost(shape, 2) ? 4 : 2;
 }
 
 static int64_t channel_block_of(const ConvShape *shape) {
