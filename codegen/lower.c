@@ -26,6 +26,8 @@ static int64_t lower_loops(Lower *l) {
         return lower_draws(l);
     if (op_has(first->op, SCATTERS))
         return lower_scatter(l);
+    if (op_has(first->op, DECOMPOSES))
+        return lower_matrices(l);
     int64_t iterations = lower_tiles(l);
     return iterations ? iterations : lower_schedule(l);
 }

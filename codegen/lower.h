@@ -148,6 +148,7 @@ void scope_return(Lower *l, const Detour *detour);
 /// apply.
 int64_t lower_draws(Lower *l);    // random numbers
 int64_t lower_scatter(Lower *l);  // put, put_add
+int64_t lower_matrices(Lower *l); // eigh, svd
 int64_t lower_tiles(Lower *l);    // contractions that fit a register tile
 int64_t lower_schedule(Lower *l); // all else
 

@@ -408,6 +408,10 @@ Value lower_put(Lower *l, const Node *node, const Ix *ix) {
     return lower_input(l, node, ix); // always in memory
 }
 
+Value lower_decompose(Lower *l, const Node *node, const Ix *ix) {
+    return lower_input(l, node, ix); // always in memory
+}
+
 // ---- conditions
 // --------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ typedef Value LowerRule(Lower *l, const Node *node, const Ix *ix);
 LowerRule lower_const, lower_iota, lower_input, lower_scalar, lower_read, lower_random;
 LowerRule lower_reshape, lower_broadcast, lower_transpose, lower_slice, lower_pad, lower_reverse;
 LowerRule lower_concat, lower_windows, lower_take, lower_relayout, lower_fold, lower_put;
+LowerRule lower_decompose;
 LowerRule lower_reduce, lower_variance, lower_einsum, lower_conv2d, lower_conv2d_input;
 LowerRule lower_conv2d_weight, lower_tiled, lower_write, lower_report, lower_output, lower_never;
 

@@ -1,4 +1,5 @@
-// codegen/lower_special.c -- kernels that are no sweeps over rows: random draws and scatters.
+// codegen/lower_special.c -- kernels that are no sweeps over rows: random draws, scatters, and
+// matrices that the runtime decomposes.
 #include "codegen/lower_rules.h"
 #include "support/diag.h"
 
@@ -92,4 +93,40 @@ int64_t lower_scatter(Lower *l) {
     while (l->top)
         scope_close(l);
     return at.before * chunks;
+}
+
+// ---- eigh, svd
+// ---------------------------------------------------------------------------------------
+
+// Each matrix is one call, so the batch is what threads share.
+int64_t lower_matrices(Lower *l) {
+    const Node *node = l->source->stored[0], *x = node->operand[0];
+    LoopKernel *kernel = l->kernel;
+    while (l->member[x->id]) // a reshape, which moves nothing
+        x = x->operand[0];
+    const Type *type = &node->operand[0]->type;
+    int64_t m = type->dim[type->rank - 2], n = type->dim[type->rank - 1];
+    int64_t count = node->attrs->count, matrices = type_count(type) / (m * n);
+    bool symmetric = node->op == OP_eigh;
+    int64_t work_count = symmetric ? kdrt_eigh_work(n, count) : kdrt_svd_work(m, n, count);
+    int64_t row = node->type.dim[type->rank - 1];
+    const char *entry =
+        arena_printf(l->kept, "kdrt_%s_%s", op_info[node->op].name, dtype_name(node->type.dtype));
+    uint32_t from = lower_buffer(l, x, false), to = lower_buffer(l, node, true);
+    uint32_t work = loop_buffer(kernel, "work", S_F64, BUFFER_SCRATCH, work_count);
+    vec_push(l->arena, &l->argument, (Buffer){0});
+    LoopExpr *p =
+        scope_open_for(l, LOOP_PARALLEL, "p", x_int(kernel, 0), x_int(kernel, matrices), 1);
+    LoopExpr *argument[6];
+    uint32_t arguments = 0;
+    argument[arguments++] = x_load(kernel, from, x_mul(kernel, p, m * n));
+    argument[arguments++] = x_load(kernel, to, x_mul(kernel, p, count * row));
+    argument[arguments++] = x_load(kernel, work, x_int(kernel, 0));
+    if (!symmetric)
+        argument[arguments++] = x_int(kernel, m);
+    argument[arguments++] = x_int(kernel, n);
+    argument[arguments++] = x_int(kernel, count);
+    loop_call(kernel, l->scope[l->top].body, entry, argument, arguments);
+    scope_close(l);
+    return matrices;
 }

@@ -279,6 +279,46 @@ static Value join_nodes(Elab *e, BuiltinCall *c, Node **node, size_t count, int6
                                    c->builtin->name, NULL));
 }
 
+// The columns [low, high) of the last axis; one column goes without its axis.
+static Value columns_of(Elab *e, BuiltinCall *c, Node *x, int64_t low, int64_t high) {
+    int64_t start[MAX_RANK] = {0}, limit[MAX_RANK], step[MAX_RANK];
+    uint32_t rank = x->type.rank;
+    for (uint32_t i = 0; i < rank; i++) {
+        limit[i] = x->type.dim[i];
+        step[i] = 1;
+    }
+    start[rank - 1] = low;
+    limit[rank - 1] = high;
+    Attrs attrs = {.start = {rank, start}, .limit = {rank, limit}, .step = {rank, step}};
+    Value v = node_op(e, c, OP_slice, &x, 1, &attrs);
+    if (high - low != 1 || low != 0)
+        return v;
+    attrs = (Attrs){.shape = {rank - 1, x->type.dim}};
+    return node_op(e, c, OP_reshape, &v.tensor->node, 1, &attrs);
+}
+
+// One op gives each value and its vectors side by side; here they part.
+static Value builtin_decompose(Elab *e, BuiltinCall *c) {
+    bool symmetric = strcmp(c->builtin->name, "eigh") == 0;
+    Node *x = tensor_arg(e, c, 0);
+    int64_t count;
+    if (!x || (c->value[1].kind != VALUE_NONE && !int_arg(e, c, 1, &count)))
+        return value_poison();
+    int rank = x->type.rank;
+    int64_t m = rank > 1 ? x->type.dim[rank - 2] : 1, n = rank > 0 ? x->type.dim[rank - 1] : 1;
+    if (c->value[1].kind == VALUE_NONE)
+        count = m < n ? m : n;
+    Value all = node_op(e, c, symmetric ? OP_eigh : OP_svd, &x, 1, &(Attrs){.count = count});
+    if (all.kind != VALUE_TENSOR || !all.tensor->node)
+        return value_poison();
+    Node *y = all.tensor->node;
+    Value value = columns_of(e, c, y, 0, 1);
+    if (symmetric)
+        return value_list(e, (Value[]){value, columns_of(e, c, y, 1, 1 + n)}, 2);
+    Value left = columns_of(e, c, y, 1, 1 + m), right = columns_of(e, c, y, 1 + m, 1 + m + n);
+    return value_list(e, (Value[]){left, value, right}, 3);
+}
+
 static Value builtin_concat(Elab *e, BuiltinCall *c) {
     int64_t axis;
     if (!list_arg(e, c, 0))
@@ -648,6 +688,13 @@ static const struct {
     {"product", "list", "product of a list's elements", builtin_product},
     {"einsum", "spec, a, b", "sum of products, like \"nk,mk->nm\"", builtin_einsum},
     {"matmul", "a, b", "[.., M, K] by [.., K, N]", builtin_matmul},
+    {"eigh", "x, count = all",
+     "[values [.., count], vectors [.., count, N]] of symmetric [.., N, N], the largest first",
+     builtin_decompose},
+    {"svd", "x, count = all",
+     "[left [.., count, M], values [.., count], right [.., count, N]] of [.., M, N], the largest "
+     "first",
+     builtin_decompose},
     {"concat", "list, axis = 0", "tensors one after another along `axis`", builtin_concat},
     {"stack", "list, axis = 0", "tensors side by side along a new `axis`", builtin_stack},
     {"slice", "x, axis, range", "a part of `axis`: slice(x, axis = 1, range = 0..3)",

@@ -290,7 +290,7 @@ static void run_node(EvalState *state, const Node *node) {
     for (uint32_t k = 0; k < node->arity; k++)
         x[k] = &state->value[node->operand[k]->id];
     EvalCall call = {node->op,    node->attrs,     x, node->arity, y, given_value(state, node),
-                     state->seed, state->iteration, false};
+                     state->seed, state->iteration, &state->pool, false};
     state->precision->rules[node->op](&call);
     if (state->bounds && state->which == EVAL_F32)
         eval_bound(&call, state->precision, FLT_EPSILON / 2, FLT_MIN, &state->pool);

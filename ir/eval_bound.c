@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "ir/eval_ops.h"
+#include "support/vector_sign.h"
 
 typedef struct Bound {
     const EvalCall *call;
@@ -429,6 +430,83 @@ static void bound_search(Bound *b) {
     }
 }
 
+// ---- decompositions
+// -------------------------------------------------------------------------------
+
+// The largest rounding of a decomposition, in units of the largest value and of its extents.
+enum { DECOMPOSITION_ULPS = 16 };
+
+// How far the value at `k` of `count` is from the others, and at most `nearest`.
+static double gap_at(const double *value, int64_t k, int64_t count, double nearest) {
+    for (int64_t i = 0; i < count; i++)
+        nearest = i == k ? nearest : fmin(nearest, fabs(value[i] - value[k]));
+    return nearest;
+}
+
+// Whether a vector that is off by `bound` has its sign for sure: the entry that gives it is the
+// first of the largest in any case, or those that may be have the same sign.
+static bool sign_is_sure(const double *v, int64_t n, double bound) {
+    double most = 0;
+    int64_t at = 0;
+    for (int64_t i = 0; i < n; i++)
+        most = fmax(most, fabs(v[i]));
+    double least = most * SAME_MAGNITUDE;
+    while (fabs(v[at]) < least)
+        at++;
+    bool chosen = fabs(v[at]) > least + 2 * bound;
+    for (int64_t i = 0; i < n; i++) {
+        if (v[i] * v[at] < 0 && fabs(v[i]) >= least - 2 * bound && !(i > at && chosen))
+            return false;
+    }
+    return true;
+}
+
+// Weyl: values move by no more than the length of what is added to the matrix. Davis and Kahan: a
+// vector moves by no more than that by the gap to the other values, twice. All values are found
+// here anew, since the result may hold the largest only.
+static void bound_decomposition(Bound *b) {
+    const EvalCall *call = b->call;
+    const Type *x = &call->x[0]->type;
+    bool square = call->op == OP_eigh;
+    int64_t m = x->dim[x->rank - 2], n = x->dim[x->rank - 1], all = m < n ? m : n;
+    int64_t row = square ? 1 + n : 1 + m + n, count = call->attrs->count;
+    const double *e = bounds(b, call->x[0]), *a = values(b, call->x[0]), *y = values(b, call->y);
+    Attrs attrs = *call->attrs;
+    Tensor full = {.type = *x, .data = doubles(b, type_count(x) / (m * n) * all * row)};
+    Tensor wide = {.type = *x, .data = values(b, call->x[0])};
+    EvalCall again = *call;
+    attrs.count = all;
+    full.type.dtype = wide.type.dtype = DT_F64;
+    again.attrs = &attrs;
+    again.x = (const Tensor *[]){&wide};
+    again.y = &full;
+    precision_double.rules[call->op](&again);
+    double *value = doubles(b, all);
+    for (int64_t i = 0; i < type_count(x) / (m * n); i++) {
+        double moved = 0, length = 0;
+        for (int64_t k = i * m * n; k < (i + 1) * m * n; k++) {
+            moved += e[k] * e[k];
+            length += a[k] * a[k];
+        }
+        moved = sqrt(moved) + DECOMPOSITION_ULPS * (double)(m + n) * b->unit * sqrt(length);
+        for (int64_t k = 0; k < all; k++)
+            value[k] = ((double *)full.data)[(i * all + k) * row];
+        for (int64_t k = 0; k < count; k++) {
+            int64_t at = (i * count + k) * row;
+            double gap = gap_at(value, k, all, square ? INFINITY : value[k]);
+            double off = all == 1 && square ? 4 * b->unit
+                         : gap > 4 * moved  ? 4 * moved / gap + 4 * b->unit
+                                            : INFINITY;
+            const double *v = y + at + row - n;
+            if (!isinf(off) && !sign_is_sure(v, n, off))
+                off = INFINITY;
+            b->out[at] = moved;
+            for (int64_t r = 1; r < row; r++)
+                b->out[at + r] = off;
+        }
+    }
+}
+
 // ---- front door
 // -----------------------------------------------------------------------------------
 
@@ -482,6 +560,8 @@ static void dispatch(Bound *b) {
         bound_product_sum(b);
     else if (op == OP_variance)
         bound_variance(b);
+    else if (op_has(op, DECOMPOSES))
+        bound_decomposition(b);
     else if (op == OP_sum || op == OP_fold)
         bound_sum(b);
     else
@@ -494,7 +574,8 @@ void eval_bound(const EvalCall *call, const Precision *precision, double unit, d
     b.out = doubles(&b, b.count);
     dispatch(&b);
     bool computed = op_has(call->op, MAPS) || op_has(call->op, REDUCES) ||
-                    op_has(call->op, CONTRACTS) || op_has(call->op, SCATTERS);
+                    op_has(call->op, CONTRACTS) || op_has(call->op, SCATTERS) ||
+                    op_has(call->op, DECOMPOSES);
     for (int64_t i = 0; i < b.count; i++) {
         if (computed && dtype_is_float(call->y->type.dtype))
             b.out[i] += tiny;

@@ -5,39 +5,6 @@
 
 #include "ir/eval.h"
 
-/// Values in row-major order, whatever the layout says. Floats of either dtype are REAL (float,
-/// double or __float128, by the precision); i32, u8 and bool are int64_t.
-typedef struct Tensor {
-    Type type;
-    void *data;
-    double *bound; // absolute error of each element; NULL: exact, or not tracked
-} Tensor;
-
-typedef struct EvalCall {
-    Op op;
-    const Attrs *attrs;
-    const Tensor *const *x; // operands
-    uint32_t arity;
-    Tensor *y;           // type set, data of the right size
-    const Tensor *given; // input, scalar, read: the value
-    uint64_t seed, iteration;
-    bool magnitudes; // constants inside the op count by their size: for bounds
-} EvalCall;
-
-typedef void EvalRule(const EvalCall *call);
-
-/// One inclusion of eval_body.inc.
-typedef struct Precision {
-    size_t real_bytes;
-    EvalRule *const *rules; // by Op
-    void (*from_double)(void *real, const double *value, int64_t count);
-    void (*to_double)(double *value, const void *real, int64_t count);
-    void (*from_quad)(void *real, const __float128 *value, int64_t count);
-    void (*to_quad)(__float128 *value, const void *real, int64_t count);
-} Precision;
-
-extern const Precision precision_float, precision_double, precision_quad;
-
 // ---- memory
 // ---------------------------------------------------------------------------------------
 
@@ -54,6 +21,43 @@ typedef struct Pool {
 void *pool_alloc(Pool *pool, int64_t count, size_t element_bytes);
 /// All chunks become idle.
 void pool_reset(Pool *pool);
+
+// ---- rules
+// ---------------------------------------------------------------------------------------
+
+/// Values in row-major order, whatever the layout says. Floats of either dtype are REAL (float,
+/// double or __float128, by the precision); i32, u8 and bool are int64_t.
+typedef struct Tensor {
+    Type type;
+    void *data;
+    double *bound; // absolute error of each element; NULL: exact, or not tracked
+} Tensor;
+
+typedef struct EvalCall {
+    Op op;
+    const Attrs *attrs;
+    const Tensor *const *x; // operands
+    uint32_t arity;
+    Tensor *y;           // type set, data of the right size
+    const Tensor *given; // input, scalar, read: the value
+    uint64_t seed, iteration;
+    Pool *pool; // for what a rule needs besides
+    bool magnitudes; // constants inside the op count by their size: for bounds
+} EvalCall;
+
+typedef void EvalRule(const EvalCall *call);
+
+/// One inclusion of eval_body.inc.
+typedef struct Precision {
+    size_t real_bytes;
+    EvalRule *const *rules; // by Op
+    void (*from_double)(void *real, const double *value, int64_t count);
+    void (*to_double)(double *value, const void *real, int64_t count);
+    void (*from_quad)(void *real, const __float128 *value, int64_t count);
+    void (*to_quad)(__float128 *value, const void *real, int64_t count);
+} Precision;
+
+extern const Precision precision_float, precision_double, precision_quad;
 
 /// Sets call->y->bound from the operands' bounds and the values of operands and result, all of
 /// `precision`, whose unit roundoff is `unit`. Values below `tiny` may be flushed to zero.

@@ -13,6 +13,7 @@
 #include "ir/winograd.h"
 
 static const int64_t MAX_ELEMENTS = INT64_C(1) << 40;
+static const int64_t MAX_MATRIX = INT64_C(1) << 22;
 enum { MAX_ATTR = 1 << 20 }; // strides, padding and the like: keeps all sums far from overflow
 
 typedef struct Infer {
@@ -722,6 +723,48 @@ static bool infer_winograd_kernel_adjoint(Infer *in) {
     const Type *u = in->x[0];
     int64_t dim[4] = {u->dim[1] * WINOGRAD_BLOCK, u->dim[2], WINOGRAD_KERNEL, WINOGRAD_KERNEL};
     return is_float(in, u) && is_transformed(in, u) && set_shape(in, u->dtype, dim, 4);
+}
+
+// ---- decompositions
+// -----------------------------------------------------------------------------
+
+// The last two axes are a matrix; `count` rows of `row` elements come out for each.
+static bool infer_rows_of_matrix(Infer *in, int64_t most, int64_t row) {
+    const Type *x = in->x[0];
+    int64_t count = in->attrs->count;
+    if (x->dim[x->rank - 2] * x->dim[x->rank - 1] > MAX_MATRIX)
+        return refuse(in, "matrices of %s; they have at most 2^22 elements", text_of(in, x));
+    if (count < 1 || count > most)
+        return refuse(in, "`count` is %" PRId64 ", of %" PRId64 " values of a matrix", count, most);
+    set_shape(in, x->dtype, x->dim, x->rank);
+    in->y->dim[x->rank - 2] = count;
+    in->y->dim[x->rank - 1] = row;
+    return true;
+}
+
+static bool has_matrices(Infer *in) {
+    if (in->x[0]->rank < 2)
+        return refuse(in, "matrices lie in the last two axes, and this is %s",
+                      text_of(in, in->x[0]));
+    return is_float(in, in->x[0]);
+}
+
+static bool infer_eigh(Infer *in) {
+    const Type *x = in->x[0];
+    if (!has_matrices(in))
+        return false;
+    int64_t n = x->dim[x->rank - 1];
+    if (x->dim[x->rank - 2] != n)
+        return refuse(in, "a symmetric matrix is square, and this is %s", text_of(in, x));
+    return infer_rows_of_matrix(in, n, 1 + n);
+}
+
+static bool infer_svd(Infer *in) {
+    const Type *x = in->x[0];
+    if (!has_matrices(in))
+        return false;
+    int64_t m = x->dim[x->rank - 2], n = x->dim[x->rank - 1];
+    return infer_rows_of_matrix(in, m < n ? m : n, 1 + m + n);
 }
 
 // ---- gradients, effects

@@ -58,18 +58,19 @@ const char *type_text(Arena *arena, const Type *type);
 // ---- ops and attributes --------------------------------------------------------------------------
 
 typedef enum OpTraits {
-    LEAF = 1,      // no operands
-    MAPS = 2,      // elementwise with numpy broadcasting
-    COMMUTES = 4,  // operands may be swapped
-    VIEWS = 8,     // each result element is one operand element, or a fill value
-    REDUCES = 16,  // each result element combines many operand elements
-    CONTRACTS = 32, // sums of products of two operands
-    EFFECT = 64,   // a root
-    RANDOM = 128,  // two equal nodes draw different numbers unless their stream is the same
-    SCATTERS = 256, // writes rows chosen by data
-    KEEPS_AXES = 512, // each axis of the result that operand 0 has too is the same axis
+    LEAF = 1,          // no operands
+    MAPS = 2,          // elementwise with numpy broadcasting
+    COMMUTES = 4,      // operands may be swapped
+    VIEWS = 8,         // each result element is one operand element, or a fill value
+    REDUCES = 16,      // each result element combines many operand elements
+    CONTRACTS = 32,    // sums of products of two operands
+    EFFECT = 64,       // a root
+    RANDOM = 128,      // two equal nodes draw different numbers unless their stream is the same
+    SCATTERS = 256,    // writes rows chosen by data
+    KEEPS_AXES = 512,  // each axis of the result that operand 0 has too is the same axis
     ALONE = 1024,     // a kernel of its own, with nothing computed beside it
     TILED = 2048,     // has a register-tiled schedule and no other
+    DECOMPOSES = 4096, // the runtime computes it, a matrix of the last two axes at a time
 } OpTraits;
 
 typedef enum Op {

@@ -222,7 +222,7 @@ static bool forward(const Labelling *at, const Node *node, RowLabels *labels) {
         *labels = result_labels(&node->type);
         return !from || same_labels(from, &wanted, node->operand[0]->type.rank);
     }
-    if (op_has(node->op, RANDOM) || op_has(node->op, SCATTERS))
+    if (op_has(node->op, RANDOM) || op_has(node->op, SCATTERS) || op_has(node->op, DECOMPOSES))
         return false;
     if (!any)
         return true;

@@ -53,7 +53,7 @@ static void weigh(Worth *worth, const Node *node) {
     bool is_work = !op_has(node->op, LEAF) && (!op_has(node->op, VIEWS) || node->op == OP_relayout);
     if (is_work && worth->source_count[id])
         worth->has_work[id] = 1;
-    if (op_has(node->op, REDUCES) || op_has(node->op, CONTRACTS))
+    if (op_has(node->op, REDUCES) || op_has(node->op, CONTRACTS) || op_has(node->op, DECOMPOSES))
         worth->has_sums[id] = 1;
 }
 

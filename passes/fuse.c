@@ -73,6 +73,13 @@ static bool is_alone(const Node *node) {
     return op_has(node->op, RANDOM) || op_has(node->op, SCATTERS) || op_has(node->op, ALONE);
 }
 
+// A call of the runtime reads its operand where it lies; reshaping moves nothing.
+static Node *behind_reshapes(Node *node) {
+    while (node->op == OP_reshape && !node->operand[0]->type.block)
+        node = node->operand[0];
+    return node;
+}
+
 // A schedule of tiles stores what has an element for each of its results.
 static bool has_longer_rows(const Node *tiled, const NodeList *units) {
     for (size_t i = 0; i < units->count; i++) {
@@ -498,6 +505,10 @@ static Node *behind_views(Node *node) {
 static void choose_units(Fuse *fuse) {
     for (size_t i = 0; i < fuse->graph->nodes.count; i++) {
         Node *node = fuse->graph->nodes.at[i];
+        if (op_has(node->op, DECOMPOSES)) {
+            Node *x = behind_reshapes(node->operand[0]);
+            fuse->is_unit[x->id] = !is_free(x);
+        }
         if (node_sums(node) || is_alone(node) || op_has(node->op, EFFECT))
             fuse->is_unit[i] = 1;
         bool reads_often = op_has(node->op, CONTRACTS) || node->op == OP_windows;
@@ -672,6 +683,15 @@ static Node *copy_of_leaf(Graph *graph, Node *write) {
     return graph_append(graph, OP_write, &copy, 1, write->attrs, write->origin);
 }
 
+// What a call of the runtime reads lies in memory: a copy of a constant does.
+static bool copy_constant(Graph *graph, Node *call) {
+    Node *x = behind_reshapes(call->operand[0]);
+    if (!is_free(x) || is_load(x))
+        return false;
+    call->operand[0] = ir_unary(graph, OP_stop_gradient, call->operand[0]);
+    return true;
+}
+
 // A rectifier's derivative asks x <= c; where y = max(c, x) has been stored and x is a
 // contraction's result (and its bias) that nobody else wants, y <= c says the same, NaN included,
 // and x need not be.
@@ -696,6 +716,8 @@ static bool prepare(Graph *graph, Arena *scratch) {
         Node *better = node->op == OP_write ? copy_of_leaf(graph, node) : node;
         if (node->op == OP_max && node->operand[1]->id < rw.old_count)
             maximum_of[node->operand[1]->id] = node;
+        if (op_has(node->op, DECOMPOSES) && copy_constant(graph, node))
+            rw.changed = true;
         Node *y = node->op == OP_le ? ask_the_maximum(node, maximum_of, uses) : NULL;
         if (y) {
             node->operand[0] = y;

@@ -624,6 +624,147 @@ static void grad_conv2d_weight(GradContext *ctx, Node *y, Node *dy) {
         grad_accumulate(ctx, g, convolution(ctx, OP_conv2d, y, x, dy, NULL));
 }
 
+// ---- decompositions -----------------------------------------------------------------------------
+//
+// The derivative of a vector has a share along each other vector, by the distance of their values.
+// Where that is below DEGENERATE of the largest value it says nothing about either vector, only
+// about the plane of both, and the share is left out; likewise the share along what has no value at
+// all. The rules need all vectors, also where y holds the largest only.
+
+static const double DEGENERATE = 1e-6;
+
+/// Elements [begin, end) of the last axis.
+static Node *columns(GradContext *ctx, Node *x, int64_t begin, int64_t end) {
+    int64_t start[MAX_RANK] = {0}, limit[MAX_RANK];
+    memcpy(limit, x->type.dim, sizeof limit);
+    start[x->type.rank - 1] = begin;
+    limit[x->type.rank - 1] = end;
+    return slice(ctx, x, start, limit);
+}
+
+/// Rows [0, count) of the last axis but one.
+static Node *first_rows(GradContext *ctx, Node *x, int64_t count) {
+    int64_t start[MAX_RANK] = {0}, limit[MAX_RANK];
+    memcpy(limit, x->type.dim, sizeof limit);
+    limit[x->type.rank - 2] = count;
+    return slice(ctx, x, start, limit);
+}
+
+/// [.., k, 1] to [.., 1, k]
+static Node *lying(GradContext *ctx, Node *x) {
+    Type type = x->type;
+    type.dim[type.rank - 1] = x->type.dim[type.rank - 2];
+    type.dim[type.rank - 2] = 1;
+    return reshape_as(ctx, x, &type);
+}
+
+/// An einsum over the last two axes, "kx,lx->kl", for each of the axes before.
+static Node *product(GradContext *ctx, Node *a, Node *b, const char *spec) {
+    char text[3 * MAX_RANK + 8], lead[MAX_RANK + 1];
+    int count = a->type.rank - 2;
+    for (int i = 0; i < count; i++)
+        lead[i] = (char)('A' + i);
+    lead[count] = '\0';
+    snprintf(text, sizeof text, "%s%.2s,%s%.2s->%s%s", lead, spec, lead, spec + 3, lead, spec + 7);
+    return ir_einsum(ctx->graph, a, b, text);
+}
+
+/// 1 / x where |x| is above `least`, else 0.
+static Node *guarded_inverse(GradContext *ctx, Node *x, Node *least) {
+    Node *sound = ir_binary(ctx->graph, OP_lt, least, unary(ctx, OP_abs, x));
+    Node *one = number(ctx, 1, x);
+    return select(ctx, sound, quotient(ctx, one, select(ctx, sound, x, one)), number(ctx, 0, x));
+}
+
+/// All of the rows of which y has the first ones.
+static Node *all_rows(GradContext *ctx, Node *y, int64_t count) {
+    if (y->attrs->count == count)
+        return y;
+    return append(ctx, y->op, y->operand, 1, (Attrs){.count = count});
+}
+
+/// x = sum of l_j v_j v_j^T, g_k the cotangent of the kept v_k and h_k that of l_k:
+///     dx = sum over k of v_k w_k^T, w_k = h_k v_k + sum over j of v_j (v_j g_k) / (l_k - l_j)
+/// and, x being taken for symmetric, of that the symmetric part.
+static void grad_eigh(GradContext *ctx, Node *y, Node *dy) {
+    Node *x = y->operand[0];
+    int64_t n = x->type.dim[x->type.rank - 1], count = y->attrs->count;
+    Node *all = all_rows(ctx, y, n);
+    Node *value = columns(ctx, all, 0, 1), *v = columns(ctx, all, 1, 1 + n);
+    Node *kept = first_rows(ctx, value, count), *kept_v = first_rows(ctx, v, count);
+    int64_t axis = value->type.rank - 2;
+    Node *largest = ir_reduce(ctx->graph, OP_reduce_max, unary(ctx, OP_abs, value), &axis, 1, true);
+    Node *least = mul(ctx, unary(ctx, OP_stop_gradient, largest), number(ctx, DEGENERATE, x));
+    Node *inverse = guarded_inverse(ctx, sub(ctx, kept, lying(ctx, value)), least);
+    Node *along = product(ctx, columns(ctx, dy, 1, 1 + n), v, "kx,lx->kl");
+    Node *w = add(ctx, product(ctx, mul(ctx, along, inverse), v, "kl,lx->kx"),
+                  mul(ctx, columns(ctx, dy, 0, 1), kept_v));
+    Node *both =
+        add(ctx, product(ctx, kept_v, w, "kx,ky->xy"), product(ctx, w, kept_v, "kx,ky->xy"));
+    grad_accumulate(ctx, x, mul(ctx, both, number(ctx, 0.5, x)));
+}
+
+/// One side of a singular value decomposition: its vectors, the kept ones, and their cotangents'
+/// shares along all of them.
+typedef struct Side {
+    Node *v, *kept, *g, *along;
+    int64_t extent;
+} Side;
+
+static Side side_of(GradContext *ctx, Node *all, Node *dy, int64_t begin, int64_t extent) {
+    Side side = {.extent = extent};
+    side.v = columns(ctx, all, begin, begin + extent);
+    side.kept = first_rows(ctx, side.v, dy->type.dim[dy->type.rank - 2]);
+    side.g = columns(ctx, dy, begin, begin + extent);
+    side.along = product(ctx, side.g, side.v, "kx,lx->kl");
+    return side;
+}
+
+/// `shares` of all vectors of a side, and where these do not span it, the rest of the cotangent by
+/// the singular value.
+static Node *cotangent_of_side(GradContext *ctx, const Side *side, Node *shares, Node *inverse) {
+    Node *sum = product(ctx, shares, side->v, "kl,lx->kx");
+    if (side->extent == side->v->type.dim[side->v->type.rank - 2])
+        return sum;
+    Node *rest = sub(ctx, side->g, product(ctx, side->along, side->v, "kl,lx->kx"));
+    return add(ctx, sum, mul(ctx, rest, inverse));
+}
+
+/// x = sum of s_j u_j v_j^T, g_k and f_k the cotangents of the kept v_k and u_k, h_k that of s_k.
+/// With
+///     c_kj = (v_j g_k) / (s_k^2 - s_j^2),  d_kj = (u_j f_k) / (s_k^2 - s_j^2)
+/// the derivative of v_k along v_j is (s_k u_k^T dx v_j + s_j u_j^T dx v_k) / (s_k^2 - s_j^2), that
+/// of u_k along u_j the same of x^T, and beyond the span of the vectors by 1 / s_k:
+///     dx = sum over k of u_k r_k^T + l_k v_k^T
+///     r_k = h_k v_k + sum over j of (s_k c_kj + s_j d_kj) v_j + (g_k beyond) / s_k
+///     l_k =           sum over j of (s_j c_kj + s_k d_kj) u_j + (f_k beyond) / s_k
+static void grad_svd(GradContext *ctx, Node *y, Node *dy) {
+    Node *x = y->operand[0];
+    int rank = x->type.rank;
+    int64_t m = x->type.dim[rank - 2], n = x->type.dim[rank - 1], p = m < n ? m : n;
+    Node *all = all_rows(ctx, y, p);
+    Node *s = columns(ctx, all, 0, 1);
+    Side left = side_of(ctx, all, dy, 1, m), right = side_of(ctx, all, dy, 1 + m, n);
+    Node *kept = first_rows(ctx, s, y->attrs->count), *other = lying(ctx, s);
+    Node *largest = unary(ctx, OP_stop_gradient, first_rows(ctx, s, 1));
+    Node *share = number(ctx, DEGENERATE, x);
+    Node *least = mul(ctx, mul(ctx, largest, largest), share);
+    // s_k^2 - s_j^2 as a product keeps the digits of a small difference.
+    Node *distance = mul(ctx, sub(ctx, kept, other), add(ctx, kept, other));
+    Node *inverse = guarded_inverse(ctx, distance, least);
+    Node *c = mul(ctx, right.along, inverse), *d = mul(ctx, left.along, inverse);
+    Node *root = number(ctx, sqrt(DEGENERATE), x);
+    Node *beyond = guarded_inverse(ctx, kept, mul(ctx, largest, root));
+    Node *r =
+        cotangent_of_side(ctx, &right, add(ctx, mul(ctx, kept, c), mul(ctx, other, d)), beyond);
+    Node *l =
+        cotangent_of_side(ctx, &left, add(ctx, mul(ctx, other, c), mul(ctx, kept, d)), beyond);
+    r = add(ctx, r, mul(ctx, columns(ctx, dy, 0, 1), right.kept));
+    grad_accumulate(ctx, x,
+                    add(ctx, product(ctx, left.kept, r, "kx,ky->xy"),
+                        product(ctx, l, right.kept, "kx,ky->xy")));
+}
+
 // ---- the table ----------------------------------------------------------------------------------
 
 GradRule *const grad_rules[OP_COUNT] = {

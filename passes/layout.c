@@ -235,8 +235,8 @@ bool pass_layout(Graph *graph, PassContext *ctx) {
         }
         for (uint32_t k = 0; wants && k < 2; k++)
             node->operand[k] = in_layout(graph, node->operand[k], want[k], &made);
-        bool is_root = op_has(node->op, EFFECT);
-        if (is_root && node->operand[0]->type.block)
+        bool reads_plain = op_has(node->op, EFFECT) || op_has(node->op, DECOMPOSES);
+        if (reads_plain && node->operand[0]->type.block)
             node->operand[0] = in_layout(graph, node->operand[0], plain, &made);
         changed |= layout.block != node->type.block;
         node->type.block = layout.block;

@@ -9,9 +9,9 @@
 /// The folder, from the bottom up: base.h (errors, memory, files; alloc.c, io.c), program.h (the
 /// manifest as structs), data.h (sources.def: files to columns; transforms.def: pixels to pixels;
 /// dataset.c, loader.c: both to batches), run.h (a run: options.c, series.c, session.c, load.c,
-/// loop.c, and what it leaves: checkpoint.c, metrics.c, progress.c, safetensors.c), random.c and
-/// threads.c for generated code. No mutable state is global but the signal that came, so runs may follow each
-/// other in one process.
+/// loop.c, and what it leaves: checkpoint.c, metrics.c, progress.c, safetensors.c), random.c,
+/// linalg.c and threads.c for generated code. No mutable state is global but the signal that came,
+/// so runs may follow each other in one process.
 ///
 /// A graph function runs one graph once: it opens one parallel region itself (GOMP_parallel, with
 /// frame->threads threads) in which each thread runs its fixed share of every kernel, a barrier
@@ -150,5 +150,27 @@ void kdrt_normal_f32(float *x, int64_t begin, int64_t end, uint64_t seed, uint64
                      uint64_t iteration);
 void kdrt_normal_f64(double *x, int64_t begin, int64_t end, uint64_t seed, uint64_t stream,
                      uint64_t iteration);
+
+// One matrix each; `work` is theirs, of as many doubles as the functions beside them say.
+
+/// Eigenvalues and -vectors of (x + x^T) / 2, x [n, n]: y [count, 1 + n] holds the `count` largest
+/// values in falling order, each before its vector of length 1. Computed in f64; NaN if x is not
+/// finite. The sign of a vector is that of ops.def.
+void kdrt_eigh_f32(const float *x, float *y, double *work, int64_t n, int64_t count);
+void kdrt_eigh_f64(const double *x, double *y, double *work, int64_t n, int64_t count);
+static inline int64_t kdrt_eigh_work(int64_t n, int64_t count) {
+    return 2 * n * n + 3 * n + count * (1 + n);
+}
+
+/// Singular values and vectors of x [m, n]: y [count, 1 + m + n] holds the `count` largest values
+/// in falling order, each before its left and its right vector of length 1; count is at most the
+/// smaller of m and n. Computed in f64; NaN if x is not finite. The sign of a right vector is that
+/// of ops.def, the left one's goes with it.
+void kdrt_svd_f32(const float *x, float *y, double *work, int64_t m, int64_t n, int64_t count);
+void kdrt_svd_f64(const double *x, double *y, double *work, int64_t m, int64_t n, int64_t count);
+static inline int64_t kdrt_svd_work(int64_t m, int64_t n, int64_t count) {
+    int64_t p = m < n ? m : n;
+    return 2 * m * n + 2 * p * p + 3 * p + count * (1 + m + n);
+}
 
 #endif

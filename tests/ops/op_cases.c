@@ -414,6 +414,33 @@ static Node *family_put(Build *b) {
     return append(b, (Node *[]){x, indices, rows}, 3, (Attrs){.axis = c->axis});
 }
 
+// Random matrices have values apart from each other; one of extent 1 has no choice of vectors.
+typedef struct MatrixCase {
+    Shape shape;
+    int64_t count;
+} MatrixCase;
+
+static const MatrixCase square_cases[] = {
+    {{2, {1, 1}}, 1},       {{2, {2, 2}}, 2},    {{3, {3, 2, 2}}, 1},
+    {{4, {2, 1, 3, 3}}, 3}, {{3, {2, 4, 4}}, 2}, {{2, {7, 7}}, 7},
+};
+
+static const MatrixCase matrix_cases[] = {
+    {{2, {1, 1}}, 1},    {{2, {3, 3}}, 3},       {{2, {5, 3}}, 3},
+    {{2, {3, 5}}, 3},    {{3, {2, 6, 2}}, 1},    {{3, {2, 2, 6}}, 1},
+    {{3, {3, 4, 4}}, 2}, {{4, {2, 2, 1, 4}}, 1}, {{2, {9, 4}}, 2},
+};
+
+static Node *family_eigh(Build *b) {
+    const MatrixCase *c = &square_cases[b->i];
+    return append(b, (Node *[]){real_of(b, &c->shape)}, 1, (Attrs){.count = c->count});
+}
+
+static Node *family_svd(Build *b) {
+    const MatrixCase *c = &matrix_cases[b->i];
+    return append(b, (Node *[]){real_of(b, &c->shape)}, 1, (Attrs){.count = c->count});
+}
+
 static const struct {
     Shape shape;
     int64_t block, axis;
@@ -722,6 +749,8 @@ static const CaseRule case_rules[OP_COUNT] = {
     [OP_div] = RULE(binary, pairs, CASE_AWAY, -2, 2, true),
     [OP_floor_div] = {family_floor, 2 * COUNT(pairs), CASE_HALVES, -9, 9, false},
     [OP_mod] = {family_floor, 2 * COUNT(pairs), CASE_HALVES, -9, 9, false},
+    [OP_eigh] = RULE(eigh, square_cases, CASE_RANGE, -2, 2, true),
+    [OP_svd] = RULE(svd, matrix_cases, CASE_RANGE, -2, 2, true),
     [OP_pow] = RULE(pow, pairs, CASE_RANGE, 0.2, 2.5, true),
     [OP_max] = RULE(binary, pairs, CASE_DISTINCT, -2, 2, true),
     [OP_min] = RULE(binary, pairs, CASE_DISTINCT, -2, 2, true),
