@@ -101,14 +101,27 @@ static void open_prologue(Prologue *p) {
     }
 }
 
+/// What the prologue writes to the storage that `read` reads, NULL if that is not of the prologue:
+/// when it runs, such a storage holds nothing yet.
+static Node *value_behind(const Prologue *p, const Node *read) {
+    for (size_t i = 0; read->op == OP_read && i < p->kept.count; i++) {
+        if (p->kept.at[i] && p->kept.at[i]->id == (uint32_t)read->attrs->storage)
+            return p->graph->nodes.at[i];
+    }
+    return NULL;
+}
+
 /// A copy of `node`, and of what is behind it, in the prologue; equal nodes are one.
 static Node *copy_node(Prologue *p, const Node *node, Node **copy_by_id) {
+    if (!copy_by_id[node->id])
+        copy_by_id[node->id] = value_behind(p, node);
     if (copy_by_id[node->id])
         return copy_by_id[node->id];
     Node **operand = arena_array(p->ctx->scratch, Node *, node->arity);
     for (uint32_t k = 0; k < node->arity; k++)
         operand[k] = copy_node(p, node->operand[k], copy_by_id);
     Node *copy = graph_append(p->graph, node->op, operand, node->arity, node->attrs, node->origin);
+    copy->type = node->type; // with its layout
     Node *first = node_table_share(&p->shared, copy);
     if (first != copy)
         p->graph->nodes.count--; // it was the last, and nothing uses it
@@ -133,7 +146,7 @@ static Storage *keep(Prologue *p, const Node *node, Node **copy_by_id) {
     storage->phase = p->phase;
     storage->origin = node->origin;
     ir_at(p->graph, node->origin);
-    ir_write(p->graph, storage, value);
+    ir_write(p->graph, storage, value)->type = value->type; // with its layout
     vec_push(p->ctx->scratch, &p->kept, NULL);
     return p->kept.at[value->id] = storage;
 }
@@ -191,10 +204,42 @@ static bool hoist(Graph *graph, Prologue *p) {
     Rewrite rw = rewrite_begin(graph, scratch);
     for (size_t i = 0; i < count; i++) {
         Node *node = rewrite_next(&rw, i);
-        rewrite_place(&rw, node, kept[i] ? ir_read(graph, kept[i]) : node);
+        Node *read = kept[i] ? ir_read(graph, kept[i]) : NULL;
+        if (read)
+            read->type = node->type;
+        rewrite_place(&rw, node, read ? read : node);
     }
     changed |= rewrite_end(&rw);
     pass_dce(graph, p->ctx);
+    return changed;
+}
+
+/// Drops what the prologues keep for nobody: a second run may have packed a value that a first one
+/// kept as it was.
+static bool forget_unread(Module *module, PassContext *ctx) {
+    uint8_t *is_read = arena_array(ctx->scratch, uint8_t, module->storages.count + 1);
+    bool changed = false;
+    for (size_t g = 0; g < module->graphs.count; g++) {
+        const Graph *graph = module->graphs.at[g];
+        for (size_t i = 0; i < graph->nodes.count; i++)
+            if (graph->nodes.at[i]->op == OP_read)
+                is_read[graph->nodes.at[i]->attrs->storage] = 1;
+    }
+    for (size_t g = 0; g < module->graphs.count; g++) {
+        Graph *graph = module->graphs.at[g];
+        if (graph->role != GRAPH_PROLOGUE)
+            continue;
+        uint8_t *live = arena_array(ctx->scratch, uint8_t, graph->nodes.count + 1);
+        for (size_t i = 0; i < graph->nodes.count; i++) {
+            const Node *node = graph->nodes.at[i];
+            live[i] = node->op != OP_write || is_read[node->attrs->storage] ||
+                      module->storages.at[node->attrs->storage]->kind != STORAGE_PHASE;
+        }
+        if (graph_keep_only(graph, live)) {
+            pass_dce(graph, ctx);
+            changed = true;
+        }
+    }
     return changed;
 }
 
@@ -219,5 +264,5 @@ bool pass_bind_times(Module *module, PassContext *ctx) {
         if (prologue.graph)
             ir_at(prologue.graph, NULL);
     }
-    return changed;
+    return forget_unread(module, ctx) || changed;
 }

@@ -181,6 +181,7 @@ static void run_pipeline(Pipeline *p) {
     run(p, PASS_split);
     tidy(p);
     run(p, PASS_layout);
+    run(p, PASS_bind_times); // weights that do not change are packed once
     run(p, PASS_cse);
     run(p, PASS_dce);
     run(p, PASS_fuse);

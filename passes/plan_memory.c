@@ -26,11 +26,14 @@ static int64_t size_of(const Type *type) {
 // ---- storages
 // --------------------------------------------------------------------------------------
 
-// Those of one phase, of the kind that its prologue computes or of the others; from `offset` on.
-static int64_t place_storages(Module *module, int32_t phase, bool of_prologue, int64_t offset) {
+// Those of one phase, of the kind that its prologue computes (if it still does) or of the others;
+// from `offset` on.
+static int64_t place_storages(Module *module, const uint8_t *is_written, int32_t phase,
+                              bool of_prologue, int64_t offset) {
     for (size_t i = 0; i < module->storages.count; i++) {
         Storage *storage = module->storages.at[i];
-        if (storage->phase != phase || (storage->kind == STORAGE_PHASE) != of_prologue)
+        if (storage->phase != phase || (storage->kind == STORAGE_PHASE) != of_prologue ||
+            (of_prologue && !is_written[i]))
             continue;
         storage->offset_bytes = offset;
         offset += aligned(size_of(&storage->type));
@@ -42,19 +45,26 @@ static int64_t larger(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
-static void plan_storages(Module *module) {
+static void plan_storages(Module *module, Arena *scratch) {
     int32_t last = -1;
+    uint8_t *is_written = arena_array(scratch, uint8_t, module->storages.count + 1);
+    for (size_t g = 0; g < module->graphs.count; g++) {
+        const Graph *graph = module->graphs.at[g];
+        for (size_t i = 0; i < graph->nodes.count; i++)
+            if (graph->nodes.at[i]->op == OP_write)
+                is_written[graph->nodes.at[i]->attrs->storage] = 1;
+    }
     for (size_t i = 0; i < module->storages.count; i++) {
         int32_t phase = module->storages.at[i]->phase;
         last = phase > last ? phase : last;
     }
-    int64_t shared = place_storages(module, -1, false, 0);
+    int64_t shared = place_storages(module, is_written, -1, false, 0);
     module->storage_bytes = shared;
-    module->phase_bytes = place_storages(module, -1, true, 0);
+    module->phase_bytes = place_storages(module, is_written, -1, true, 0);
     for (int32_t phase = 0; phase <= last; phase++) {
-        int64_t end = place_storages(module, phase, false, shared);
+        int64_t end = place_storages(module, is_written, phase, false, shared);
         module->storage_bytes = larger(end, module->storage_bytes);
-        end = place_storages(module, phase, true, 0);
+        end = place_storages(module, is_written, phase, true, 0);
         module->phase_bytes = larger(end, module->phase_bytes);
     }
 }
@@ -267,7 +277,7 @@ static void plan_graph(Graph *graph, Arena *scratch) {
 /// Gives every storage and every stored value its place.
 /// Requires: kernels of `fuse`.  Keeps: the graphs.  Sets: offsets, Graph.buffer, sizes of arenas.
 bool pass_plan_memory(Module *module, PassContext *ctx) {
-    plan_storages(module);
+    plan_storages(module, ctx->scratch);
     module->step_bytes = 0;
     for (size_t i = 0; i < module->graphs.count; i++) {
         Graph *graph = module->graphs.at[i];
