@@ -11,6 +11,7 @@
 ///     train.c      blocks and phases                         step.c     steps, evals, updates
 ///     terms.c      summands of a loss                        update.c   from terms to updates
 ///     ranges.c     labels and class counts
+///     deploy.c     deployments and their exits
 ///
 /// A tensor is a node of the graph at work (`Elab.ctx`). A model is a tree of Instances, which come
 /// into being when it is first applied; they own the module's storages by name.
@@ -29,6 +30,7 @@ typedef struct StorageInfo StorageInfo;
 typedef struct PhaseWork PhaseWork;
 typedef struct PendingLoad PendingLoad;
 typedef struct StepWork StepWork;
+typedef struct DeployWork DeployWork;
 typedef struct KdModule KdModule;
 typedef struct Builtin Builtin;
 
@@ -280,6 +282,7 @@ struct Elab {
     PhaseWork *phase;
     const PhaseWork *collecting; // the block or phase whose statements are read; NULL outside
     StepWork *step;
+    DeployWork *deploy;              // the deployment at work, or NULL
     const char *let_name;            // the name that a parameter() gets
     Vec(const AstExpr *) open_calls; // calls that stay open, whatever is missing
     const char *member;              // models read as their storage of this path
@@ -573,6 +576,7 @@ void elaborate_data(Elab *e, const AstStmt *stmt);
 Value data_attribute(Elab *e, Value data, const char *name, Span span);
 void elaborate_train(Elab *e, const AstStmt *stmt);
 void elaborate_deploy(Elab *e, const AstStmt *stmt);
+void deploy_exit(Elab *e, const AstStmt *stmt);
 
 /// A statement of a train block that is run later, with the names it sees.
 typedef struct Deferred {

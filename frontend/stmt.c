@@ -294,7 +294,7 @@ static Flow exec_stmt(Elab *e, const AstStmt *stmt) {
         not_built(e, stmt->word_span, "`when`");
         return FLOW_NEXT;
     case STMT_EXIT:
-        not_built(e, stmt->word_span, "`exit`");
+        deploy_exit(e, stmt);
         return FLOW_NEXT;
     case STMT_FINISH:
         if (e->step)

@@ -96,8 +96,39 @@ typedef struct DeploySpec {
     const char *name;
     Vec(uint32_t) storages; // what it needs, parameters and states
     const char *prefix;     // "student.": cut from the names in the weights file; "" keeps them
-    int32_t graph;          // GRAPH_DEPLOY or -1
+    int32_t graph;          // GRAPH_DEPLOY of one example, or -1
+    uint32_t exit_count;    // `exit`s; for each the graph has 1 + value_count outputs,
+    uint32_t value_count;   // the condition first, and for what is returned value_count
 } DeploySpec;
+
+/// An input of a segment by its name in the graph: field `index` of the caller (segment -1), or
+/// output `index` of an earlier segment.
+typedef struct SegmentInput {
+    const char *name;
+    int32_t segment;
+    uint32_t index;
+} SegmentInput;
+
+/// What runs between two exits. The outputs of its graph are the condition (not of the last
+/// segment), then the values that are left with it, then what later segments need.
+typedef struct Segment {
+    int32_t graph;
+    Vec(SegmentInput) inputs;
+} Segment;
+
+typedef struct PortSpec {
+    const char *name;
+    Type type; // of a batch of one
+} PortSpec;
+
+/// A deployment on its way to a library: a module of its own, with no more storages than it reads,
+/// its graph cut at the exits.
+typedef struct Deployment {
+    const DeploySpec *spec;
+    Module *module;
+    Vec(PortSpec) inputs, outputs;
+    Vec(Segment) segments; // one more than there are exits
+} Deployment;
 
 /// `model m = net(…) from …`, `load m from …`: parameters and states get the values of a safetensors
 /// file or of other storages, at the start of the run or when a phase begins.
