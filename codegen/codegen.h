@@ -45,6 +45,25 @@ typedef struct Objects {
 Objects codegen_objects(const LoopProgram *loops, const Module *module, const Program *program,
                         const CodegenOptions *options);
 void objects_free(Objects *objects);
+
+/// A deployed function on its way to a library.
+typedef struct Library {
+    const Deployment *deployment;
+    const Program *program; // whose options it may have
+    const char *prefix;     // of all that it exports: a name of C
+    const void *weights;    // what its graphs read, storages and prologue alike, at their offsets
+    size_t weights_bytes;
+} Library;
+
+/// Lowers nothing but the segments: `module` holds their graphs, and no prologue.
+Objects codegen_library(const LoopProgram *loops, const Module *module, const Library *library,
+                        const CodegenOptions *options);
+/// The C header of a library; `file` is its base name, "student.h".
+char *codegen_library_header(Arena *arena, const Library *library, const Module *module,
+                             const char *file);
+/// Where its functions stand for `name` in C: dots become underscores.
+const char *library_prefix(Arena *arena, const char *name);
+
 /// Text of LLVM IR (after the passes), or assembly, for --emit=llvm and --emit=asm; malloc'ed.
 char *codegen_llvm_text(const LoopProgram *loops, const Module *module, const Program *program,
                         const CodegenOptions *options, bool assembly);
@@ -67,6 +86,10 @@ void jit_free(Jit *jit);
 /// a message. `reads_images`: with the readers of PNG and JPEG files.
 bool link_executable(const Objects *objects, const char *output, bool fully_static,
                      bool reads_images, Arena *arena, const char **message);
+/// Makes a shared library, or with `archive` a static one, of a deployed function: with the part of
+/// libkdrt.a that it needs, and without a name to be seen but those it exports.
+bool link_library(const Objects *objects, const char *output, bool archive, Arena *arena,
+                  const char **message);
 /// Joins the objects to one relocatable file, for --emit=obj.
 bool link_relocatable(const Objects *objects, const char *output, Arena *arena,
                       const char **message);

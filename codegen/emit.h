@@ -134,8 +134,12 @@ LLVMValueRef emit_intrinsic(Emitter *em, const char *name, LLVMTypeRef *type, un
 
 /// Fills the body of `function`, which has the type of emit_kernel_type().
 void emit_kernel(Emitter *em, const LoopKernel *kernel, LLVMValueRef function);
+/// With `library`, its functions instead of `kdrt_program`; the manifest is then not looked at.
 void emit_program(Emitter *em, const LoopProgram *loops, const Module *module, const char *manifest,
-                  const char *cpu, const char *features);
+                  const Library *library, const char *cpu, const char *features);
+/// `graph`: the functions by index of the module's graphs.
+void emit_library(Emitter *em, const LoopProgram *loops, const Module *module,
+                  const Library *library, LLVMValueRef *graph);
 
 // ---- emit_value.c
 // -----------------------------------------------------------------------------------

@@ -311,7 +311,7 @@ static int64_t body_cost(const LoopBody *body) {
 typedef struct Job {
     const LoopProgram *loops;
     const Module *module;
-    const Program *program;
+    const Library *library; // NULL: a program with its manifest
     const char *manifest;
     const CodegenOptions *options;
     uint32_t *module_of; // by kernel: 1 ...; module 0 is the program itself
@@ -346,7 +346,8 @@ static void compile_module(Job *job, size_t number, LLVMContextRef context, cons
     Emitter em;
     emitter_open(&em, context, &arena, target, job->options);
     if (number == 0)
-        emit_program(&em, job->loops, job->module, job->manifest, target->cpu, target->features);
+        emit_program(&em, job->loops, job->module, job->manifest, job->library, target->cpu,
+                     target->features);
     for (size_t i = 0; number > 0 && i < job->loops->kernels.count; i++) {
         if (job->module_of[i] == number)
             emit_one_kernel(&em, job->loops, i, target);
@@ -378,32 +379,46 @@ static const char *manifest_of(Arena *arena, const LoopProgram *loops, const Pro
     return program ? codegen_manifest(arena, program, loops) : "";
 }
 
-Objects codegen_objects(const LoopProgram *loops, const Module *module, const Program *program,
-                        const CodegenOptions *options) {
+/// Compiles the job's modules in parallel.
+static Objects run_job(Job *job) {
     Arena scratch = {0};
-    Job job = {.loops = loops, .module = module, .program = program, .options = options};
-    job.manifest = manifest_of(&scratch, loops, program);
-    deal_out(&job, &scratch);
+    deal_out(job, &scratch);
     size_t used = 0;
-    for (size_t i = 0; i < loops->kernels.count; i++)
-        used = job.module_of[i] > used ? job.module_of[i] : used;
-    job.objects.count = 1 + used;
-    job.objects.at = calloc(job.objects.count, sizeof *job.objects.at);
-    if (!job.objects.at)
+    for (size_t i = 0; i < job->loops->kernels.count; i++)
+        used = job->module_of[i] > used ? job->module_of[i] : used;
+    job->objects.count = 1 + used;
+    job->objects.at = calloc(job->objects.count, sizeof *job->objects.at);
+    if (!job->objects.at)
         world_error("out of memory");
     LLVMContextDispose(context_new()); // LLVM starts on this thread
     pthread_t thread[THREAD_LIMIT];
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     size_t wanted = cores > THREAD_LIMIT ? THREAD_LIMIT : cores < 1 ? 1 : (size_t)cores;
     size_t started = 0;
-    while (started + 1 < wanted && started + 1 < job.objects.count &&
-           !pthread_create(&thread[started], NULL, compile_modules, &job))
+    while (started + 1 < wanted && started + 1 < job->objects.count &&
+           !pthread_create(&thread[started], NULL, compile_modules, job))
         started++;
-    compile_modules(&job);
+    compile_modules(job);
     for (size_t i = 0; i < started; i++)
         pthread_join(thread[i], NULL);
     arena_release(&scratch);
-    return job.objects;
+    return job->objects;
+}
+
+Objects codegen_objects(const LoopProgram *loops, const Module *module, const Program *program,
+                        const CodegenOptions *options) {
+    Arena arena = {0};
+    Job job = {.loops = loops, .module = module, .options = options};
+    job.manifest = manifest_of(&arena, loops, program);
+    Objects objects = run_job(&job);
+    arena_release(&arena);
+    return objects;
+}
+
+Objects codegen_library(const LoopProgram *loops, const Module *module, const Library *library,
+                        const CodegenOptions *options) {
+    Job job = {.loops = loops, .module = module, .library = library, .options = options};
+    return run_job(&job);
 }
 
 void objects_free(Objects *objects) {
@@ -422,7 +437,7 @@ char *codegen_llvm_text(const LoopProgram *loops, const Module *module, const Pr
     emitter_open(&em, context, &arena, &target, options);
     for (size_t i = 0; i < loops->kernels.count; i++)
         emit_one_kernel(&em, loops, i, &target);
-    emit_program(&em, loops, module, manifest_of(&arena, loops, program), target.cpu,
+    emit_program(&em, loops, module, manifest_of(&arena, loops, program), NULL, target.cpu,
                  target.features);
     verify_module(&em);
     run_passes(&em, &target);

@@ -16,6 +16,7 @@ typedef struct ProgramEmitter {
     const LoopProgram *loops;
     ScalarType real;
     const char *cpu, *features;
+    LLVMLinkage graph_linkage;
     // of the worker at work
     LLVMValueRef frame, thread, threads, scratch;
 } ProgramEmitter;
@@ -201,7 +202,7 @@ static LLVMValueRef emit_graph(ProgramEmitter *p, const LoopGraph *graph, size_t
     Emitter *em = p->em;
     LLVMValueRef worker = emit_worker(p, graph, index);
     LLVMValueRef function =
-        new_function(p, arena_printf(em->arena, "kdc_graph_%zu", index), LLVMExternalLinkage);
+        new_function(p, arena_printf(em->arena, "kdc_graph_%zu", index), p->graph_linkage);
     p->frame = LLVMGetParam(function, 0);
     LLVMValueRef threads = frame_field(p, i64_type(em), offsetof(KdrtFrame, threads));
     LLVMValueRef argument[4] = {worker, p->frame, threads, emit_int(em, 0)};
@@ -235,8 +236,9 @@ static void emit_table(ProgramEmitter *p, const char *manifest, LLVMValueRef *gr
 }
 
 void emit_program(Emitter *em, const LoopProgram *loops, const Module *module, const char *manifest,
-                  const char *cpu, const char *features) {
+                  const Library *library, const char *cpu, const char *features) {
     ProgramEmitter p = {.em = em, .loops = loops, .cpu = cpu, .features = features};
+    p.graph_linkage = library ? LLVMInternalLinkage : LLVMExternalLinkage;
     p.real = module ? scalar_type_of(module->real) : S_F32;
     LLVMValueRef *graph = arena_array(em->arena, LLVMValueRef, loops->graphs.count + 1);
     for (size_t i = 0; i < loops->graphs.count; i++) {
@@ -244,5 +246,8 @@ void emit_program(Emitter *em, const LoopProgram *loops, const Module *module, c
         graph[i] =
             at && at->launches.count ? emit_graph(&p, at, i) : LLVMConstNull(pointer_type(em));
     }
-    emit_table(&p, manifest, graph);
+    if (library)
+        emit_library(em, loops, module, library, graph);
+    else
+        emit_table(&p, manifest, graph);
 }

@@ -124,19 +124,18 @@ static const char *find_runtime(Linker *linker) {
 // ---- running the compiler
 // ----------------------------------------------------------------------------
 
-/// Runs the command, its first word replaced by each C compiler in turn until one is there.
-static bool run_compiler(Linker *linker) {
-    static const char *const compilers[] = {"cc", "gcc", "clang-19", "clang"};
+/// Runs the command, its first word replaced by each of `programs` in turn until one is there.
+static bool run_one_of(Linker *linker, const char *const *programs, size_t count,
+                       const char *missing) {
     pid_t child;
     int status = 0, error = ENOENT;
     vec_push(linker->arena, &linker->command, NULL);
-    for (size_t i = 0; error == ENOENT && i < sizeof compilers / sizeof *compilers; i++) {
-        linker->command.at[0] = (char *)compilers[i];
-        error = posix_spawnp(&child, compilers[i], NULL, NULL, linker->command.at, environ);
+    for (size_t i = 0; error == ENOENT && i < count; i++) {
+        linker->command.at[0] = (char *)programs[i];
+        error = posix_spawnp(&child, programs[i], NULL, NULL, linker->command.at, environ);
     }
     if (error) {
-        linker->message = arena_printf(
-            linker->arena, "no C compiler to link with: cc, gcc, clang: %s", strerror(error));
+        linker->message = arena_printf(linker->arena, "%s: %s", missing, strerror(error));
         return false;
     }
     while (waitpid(child, &status, 0) < 0) {
@@ -150,6 +149,21 @@ static bool run_compiler(Linker *linker) {
         return true;
     linker->message = arena_printf(linker->arena, "%s failed to link", linker->command.at[0]);
     return false;
+}
+
+static bool run_compiler(Linker *linker) {
+    static const char *const compilers[] = {"cc", "gcc", "clang-19", "clang"};
+    return run_one_of(linker, compilers, sizeof compilers / sizeof *compilers,
+                      "no C compiler to link with: cc, gcc, clang");
+}
+
+/// Runs the command of these words, NULL at the end.
+static bool run_tool(Linker *linker, const char *const *words) {
+    const char *program = words[0];
+    linker->command.count = 0;
+    for (; *words; words++)
+        word(linker, *words);
+    return run_one_of(linker, &program, 1, program);
 }
 
 static void files_and_output(Linker *linker, const char *output) {
@@ -185,6 +199,42 @@ bool link_executable(const Objects *objects, const char *output, bool fully_stat
         for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++)
             word(&linker, libraries[i]);
         ok = run_compiler(&linker);
+    }
+    remove_objects(&linker);
+    *message = linker.message;
+    return ok;
+}
+
+// One relocatable object of the kernels and what they need of the runtime, in which only the
+// functions of the library keep their names: two libraries in one program do not meet.
+static const char *join_library(Linker *linker, const Objects *objects, const char *output) {
+    const char *runtime = find_runtime(linker);
+    if (!runtime || !write_objects(linker, objects, output))
+        return NULL;
+    const char *joined = arena_printf(linker->arena, "%s/library.o", linker->folder);
+    word(linker, "cc");
+    files_and_output(linker, joined);
+    word(linker, runtime);
+    word(linker, "-r");
+    word(linker, "-nostdlib");
+    bool ok = run_compiler(linker);
+    vec_push(linker->arena, &linker->files, joined);
+    return ok && run_tool(linker, (const char *[]){"objcopy", "--localize-hidden", joined, NULL})
+               ? joined
+               : NULL;
+}
+
+bool link_library(const Objects *objects, const char *output, bool archive, Arena *arena,
+                  const char **message) {
+    Linker linker = {.arena = arena};
+    const char *joined = join_library(&linker, objects, output);
+    bool ok = joined != NULL;
+    if (ok && archive) {
+        unlink(output); // ar would add to it
+        ok = run_tool(&linker, (const char *[]){"ar", "rcsD", output, joined, NULL});
+    } else if (ok) {
+        ok = run_tool(&linker, (const char *[]){"cc", "-shared", "-o", output, joined, "-lgomp",
+                                                "-Wl,-z,defs", sanitizers, NULL});
     }
     remove_objects(&linker);
     *message = linker.message;

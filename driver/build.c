@@ -168,7 +168,7 @@ int command_build(const Options *options) {
         return EXIT_PROGRAM_WRONG;
     Compilation c;
     compile_begin(&c, options, options->inputs.at[0]);
-    bool good = emit(&c);
+    bool good = options->deploy ? deploy_library(&c) : emit(&c);
     compile_end(&c);
     return good ? EXIT_SUCCESS : EXIT_PROGRAM_WRONG;
 }

@@ -116,16 +116,10 @@ static bool passes_are_known(Compilation *c, const char *names, bool or_all, con
     return false;
 }
 
-bool compile_run_passes(Compilation *c) {
+static PassContext pass_context(Compilation *c, Arena *scratch) {
     const Options *options = c->options;
-    if (!passes_are_known(c, options->passes, false, "--passes") ||
-        !passes_are_known(c, options->without, false, "--without") ||
-        !passes_are_known(c, options->print_after, true, "--print-after"))
-        return false;
-
-    Arena scratch = {0};
-    PassContext context = {
-        .scratch = &scratch,
+    return (PassContext){
+        .scratch = scratch,
         .options = {.level = options->level,
                     .strict_math = options->strict_math,
                     .time = options->time_passes,
@@ -133,10 +127,39 @@ bool compile_run_passes(Compilation *c) {
                     .disabled = options->without},
         .observe = c->observe,
         .observer = c->observer,
-        .program = c->program,
         .sources = &c->sources,
         .diags = &c->diags,
     };
+}
+
+static bool pass_options_are_right(Compilation *c) {
+    const Options *options = c->options;
+    return passes_are_known(c, options->passes, false, "--passes") &&
+           passes_are_known(c, options->without, false, "--without") &&
+           passes_are_known(c, options->print_after, true, "--print-after");
+}
+
+bool compile_pass_module(Compilation *c, Module *module, const char *only) {
+    if (!pass_options_are_right(c))
+        return false;
+    Arena scratch = {0};
+    PassContext context = pass_context(c, &scratch);
+    const char *unknown;
+    if (only)
+        passes_run_named(module, only, &context, &unknown);
+    else
+        passes_run(module, &context);
+    arena_release(&scratch);
+    return true;
+}
+
+bool compile_run_passes(Compilation *c) {
+    const Options *options = c->options;
+    if (!pass_options_are_right(c))
+        return false;
+    Arena scratch = {0};
+    PassContext context = pass_context(c, &scratch);
+    context.program = c->program;
     // The IR of an .ir file is shown as it stands, unless passes are asked for.
     bool as_it_stands = !c->program && options->emit == EMIT_IR && !options->level_given;
     const char *unknown;

@@ -38,6 +38,8 @@ void compile_begin(Compilation *c, const Options *options, const char *path);
 bool compile_read(Compilation *c);       // text: the tree of a .kd file, the module of an .ir file
 bool compile_elaborate(Compilation *c);  // the program that the tree describes
 bool compile_run_passes(Compilation *c); // differentiated, fused, planned
+/// The passes of the command line, or those of the list `only`, on a module that is no whole program.
+bool compile_pass_module(Compilation *c, Module *module, const char *only);
 bool compile_to_loops(Compilation *c);   // all of the above, and the kernels
 void compile_end(Compilation *c);
 
@@ -49,6 +51,9 @@ bool compile_input_is_loops(const Compilation *c);
 DataProbe probe_data;
 TransformRow transform_row;
 TransformShape transform_shape;
+
+/// `--deploy NAME -o FILE`: a library, its header, or a weights file.
+bool deploy_library(Compilation *c);
 
 /// Writes to `path`, or to the standard output if it is NULL or "-". A file appears whole or not at
 /// all; failing ends the process with 2.

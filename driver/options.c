@@ -132,6 +132,17 @@ static const char *set_eval(Options *options, Arena *arena, const char *value) {
     return NULL;
 }
 
+static const char *set_deploy(Options *options, Arena *arena, const char *value) {
+    (void)arena;
+    options->deploy = value;
+    return *value ? NULL : "the name of a deployment";
+}
+
+static const char *set_weights(Options *options, Arena *arena, const char *value) {
+    vec_push(arena, &options->weights, value);
+    return *value ? NULL : "a safetensors file, or MODEL=FILE";
+}
+
 static const char *set_help(Options *options, Arena *arena, const char *value) {
     (void)arena, (void)value;
     options->wants_help = true;
@@ -163,6 +174,10 @@ static const OptionRow option_rows[] = {
     {"--target-cpu", "NAME", set_target_cpu,
      "the processor to compile for; this machine's unless given"},
     {"--static", NULL, set_static, "link the binary statically"},
+    {"--deploy", "NAME", set_deploy,
+     "make a library of this deployment: -o NAME.so, NAME.a or NAME.safetensors"},
+    {"--weights", "FILE", set_weights,
+     "its weights, as a run leaves them: a file, the run's folder, or MODEL=FILE"},
     {"--emit", "FORM", set_emit,
      "stop at a form and print it: ast (kd source), tree, ir, loops, llvm, asm, obj, manifest"},
     {"--passes", "a,b", set_passes, "run these passes alone; with an .ir file none unless given"},

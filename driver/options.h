@@ -39,6 +39,8 @@ typedef struct Options {
     bool json;
     bool count;
     bool warnings_are_errors;
+    const char *deploy;          // --deploy: the name of a deployment, or NULL
+    Vec(const char *) weights;   // FILE or MODEL=FILE
     bool wants_help;
     bool wants_version;
     char **run_args; // after `--`, for the program

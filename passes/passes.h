@@ -78,6 +78,10 @@ typedef struct PassInfo {
 
 extern const PassInfo pass_info[PASS_COUNT];
 
+/// The deployment `spec` of a program, cut at its exits: before the pipeline runs on its module, but
+/// after `differentiate` on the program's, so that no `grad` is cut through.
+Deployment *deployment_cut(const Program *program, const DeploySpec *spec, Arena *arena);
+
 /// Runs the pipeline of ctx->options.level. Mistakes of ours end in kdc_bug().
 void passes_run(Module *module, PassContext *ctx);
 

@@ -4,7 +4,8 @@
 #include <string.h>
 
 bool graph_repeats(const Graph *graph) {
-    return graph->phase >= 0 && (graph->role == GRAPH_STEP || graph->role == GRAPH_EVAL);
+    return graph->phase >= 0 && (graph->role == GRAPH_STEP || graph->role == GRAPH_EVAL ||
+                                 graph->role == GRAPH_DEPLOY);
 }
 
 /// The graph that runs once, before the phase's prologue: what it writes is known by then.
@@ -39,6 +40,8 @@ static Time time_of_scalar(const Times *times, const char *name) {
         return TIME_EPOCH;
     if (strcmp(name, "iteration") == 0 || strcmp(name, "progress") == 0)
         return TIME_STEP;
+    if (times->graph->role == GRAPH_DEPLOY)
+        return TIME_STEP; // its options are set between calls
     if (!times->program)
         return TIME_RUN;
     for (size_t i = 0; i < times->program->options.count; i++) {

@@ -19,7 +19,8 @@ typedef struct Times {
     Vec(uint8_t) time; // by id
 } Times;
 
-/// Steps and evals: the graphs that run over and over within a phase.
+/// Steps, evals and the segments of a deployed library: the graphs that run over and over within a
+/// phase (the segments are a phase of their own, with the packing of weights as its prologue).
 bool graph_repeats(const Graph *graph);
 Times times_begin(const Graph *graph, PassContext *ctx);
 /// `node` has the id under which it stands, or stood, in the graph since times_begin().

@@ -10,7 +10,8 @@
 /// manifest as structs), data.h (sources.def: files to columns; transforms.def: pixels to pixels;
 /// dataset.c, loader.c: both to batches), run.h (a run: options.c, series.c, session.c, load.c,
 /// loop.c, and what it leaves: checkpoint.c, metrics.c, progress.c, safetensors.c), random.c,
-/// linalg.c and threads.c for generated code. No mutable state is global but the signal that came,
+/// linalg.c and threads.c for generated code; deploy.c, alone, for deployed libraries; weights.c for
+/// the compiler. No mutable state is global but the signal that came,
 /// so runs may follow each other in one process.
 ///
 /// A graph function runs one graph once: it opens one parallel region itself (GOMP_parallel, with
@@ -135,6 +136,96 @@ typedef struct KdrtTransform {
 /// when its arguments are wrong, or do not fit such images.
 bool kdrt_transform_shape(const KdrtTransform *transform, const int64_t in[3], int64_t out[3],
                           KdrtError *error);
+
+// ---- weights files, for the compiler -------------------------------------------------------------
+
+/// A tensor of a safetensors file, row-major. Names as in kd: dtype "f32", "i32".
+typedef struct KdrtTensor {
+    const char *name, *dtype;
+    int64_t rank;
+    int64_t shape[KDRT_MAX_RANK];
+    int64_t size_bytes;
+    const void *data;
+} KdrtTensor;
+
+/// A file that was read whole.
+typedef struct KdrtWeights {
+    void *memory;
+    int64_t count;
+    KdrtTensor *tensor;
+} KdrtWeights;
+
+bool kdrt_weights_open(KdrtWeights *weights, const char *path, KdrtError *error);
+void kdrt_weights_close(KdrtWeights *weights);
+/// Copies `from` to `size_bytes` of elements of `dtype`; floats of one kind become those of another.
+/// False where the types do not go together or the counts differ.
+bool kdrt_weights_copy(const KdrtTensor *from, const char *dtype, void *to, int64_t size_bytes);
+bool kdrt_weights_write(const char *path, const KdrtTensor *tensor, int64_t count,
+                        KdrtError *error);
+
+// ---- deployed libraries -------------------------------------------------------------------------
+// `kdc model.kd --deploy NAME -o NAME.so` (or .a) makes a library of one deployed function and a
+// header for it, NAME.h, which a program includes instead of this file. docs/deploy.md has a whole
+// example. The library holds the weights, depends on libc and libgomp alone, and exports
+//
+//     NAME_open(threads)           a model to work with; NULL when there is no memory
+//     NAME_set(model, option, x)   an `option` of the deployed function
+//     NAME_skip_exits(model, n)    the first n exits are passed by, whatever their conditions say
+//     NAME_run(model, count, inputs..., outputs..., exits)
+//     NAME_error(status)           what a status that is not 0 means
+//     NAME_close(model)
+//
+// Inputs are what `deploy` takes: *normalised* images, [count, channels, height, width] row-major, in
+// the program's real type. Each example is worked out by itself, so `count` is free. exits[i] is the
+// number of the exit that example i took, from 0; the `return` counts as the last. It may be NULL.
+// Weights are constant and shared; all else belongs to a model, so several threads may each use one
+// of their own at the same time.
+
+/// A parameter or result of the deployed function.
+typedef struct KdrtPort {
+    int64_t row_bytes; // of one example
+    int64_t offset;    // where its row lies in the example's arena; of results -1
+} KdrtPort;
+
+/// What runs between two exits.
+typedef struct KdrtSegment {
+    KdrtGraphFn run;
+    const int64_t *input;  // by input index of the graph: offset in the example's arena
+    const int64_t *value;  // by result: offset in the example's arena
+    int64_t output;        // offset of the graph's outputs in the example's arena
+    int64_t when;          // offset of the condition, a byte; -1: all that come here leave here
+} KdrtSegment;
+
+typedef struct KdrtOption {
+    const char *name;
+    double value; // unless it is set; its slot is its place in the list
+} KdrtOption;
+
+/// A deployed function, as codegen/emit_deploy.c writes it.
+typedef struct KdrtDeploy {
+    uint64_t abi; // KDRT_ABI
+    int64_t input_count, output_count, segment_count, option_count;
+    const KdrtPort *input, *output;
+    const KdrtSegment *segment;
+    const KdrtOption *option;
+    int64_t real_bytes;    // of an option in the frame: 4 or 8
+    int64_t example_bytes; // of the arena that an example's rows lie in
+    int64_t step_bytes, thread_bytes;
+    const void *weights;
+} KdrtDeploy;
+
+enum { KDRT_DEPLOY_OK, KDRT_DEPLOY_MEMORY, KDRT_DEPLOY_OPTION, KDRT_DEPLOY_ARGUMENT };
+
+typedef struct KdrtModel KdrtModel;
+
+/// `threads` 0: as many as there are cores.
+KdrtModel *kdrt_deploy_open(const KdrtDeploy *deploy, int32_t threads);
+void kdrt_deploy_close(KdrtModel *model);
+int32_t kdrt_deploy_set(KdrtModel *model, const char *option, double value);
+int32_t kdrt_deploy_skip_exits(KdrtModel *model, int32_t count);
+int32_t kdrt_deploy_run(KdrtModel *model, int64_t count, const void *const *input,
+                        void *const *output, int32_t *exits);
+const char *kdrt_deploy_error(int32_t status);
 
 // ---- entry points for generated code (runtime/abi.def lists them all) ---------------------------
 // Called by every thread of the region with its own range [begin, end) of elements, so that the
