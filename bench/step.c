@@ -2,9 +2,9 @@
 //
 //     bench_step FILE.kd [--threads N] [--repeats N] [-D name=value]
 //
-// Compiles the program as kdc does, takes the first training step of its first phase, and times it on random
-// images against a loop of multiply-adds in registers, in turn: with one thread and with N. GFLOP/s are those of
-// convolutions and matrix products alone.
+// Compiles the program as kdc does, takes the first training step of its first phase, and times it
+// on random images against a loop of multiply-adds in registers, in turn: with one thread and with
+// N. GFLOP/s are those of convolutions and matrix products alone.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +55,7 @@ static void compile(Step *step, const char *path, const FrontendOptions *options
         world_error("%s", message);
     objects_free(&objects);
     step->compile_seconds = seconds_now() - start;
-    step->graph = step->program->phases.at[0]->steps.at[0].full;
+    step->graph = step->program->phases.at[0]->steps.at[0].full.at[0].graph;
     const LoopGraph *loops = step->loops->graphs.at[step->graph];
     for (size_t i = 0; i < loops->launches.count; i++)
         step->flops += (double)loops->launches.at[i].flops;
@@ -151,8 +151,8 @@ int main(int argc, char **argv) {
     run(&step, step.program->phases.at[0]->begin, &frame);
     run(&step, step.program->phases.at[0]->prologue, &frame);
     const LoopGraph *loops = step.loops->graphs.at[step.graph];
-    printf("%s: %zu kernels launched, %.2f GFLOP, arena %.1f MB, compiled in %.2f s\n",
-           loops->name, loops->launches.count, step.flops * 1e-9,
+    printf("%s: %zu kernels launched, %.2f GFLOP, arena %.1f MB, compiled in %.2f s\n", loops->name,
+           loops->launches.count, step.flops * 1e-9,
            (double)step.program->module->step_bytes * 1e-6, step.compile_seconds);
     double one = time_step(&step, &frame, 1, repeats);
     double many = time_step(&step, &frame, threads, repeats);

@@ -238,6 +238,25 @@ static void write_eval(Json *json, const EvalSpec *eval) {
     json_close(json, '}');
 }
 
+static void write_variants(Json *json, const char *name, const StepVariant *at, size_t count) {
+    json_open(json, name, '[');
+    for (size_t i = 0; i < count; i++) {
+        json_open(json, NULL, '{');
+        json_text(json, "when", at[i].when);
+        json_int(json, "graph", at[i].graph);
+        json_close(json, '}');
+    }
+    json_close(json, ']');
+}
+
+static void write_step(Json *json, const StepSpec *step) {
+    json_open(json, NULL, '{');
+    json_int(json, "choose", step->choose);
+    write_variants(json, "full", step->full.at, step->full.count);
+    write_variants(json, "last", step->last.at, step->last.count);
+    json_close(json, '}');
+}
+
 static void write_phase(Json *json, const PhaseSpec *phase) {
     json_open(json, NULL, '{');
     json_text(json, "name", phase->name);
@@ -250,12 +269,8 @@ static void write_phase(Json *json, const PhaseSpec *phase) {
     json_int(json, "begin", phase->begin);
     json_int(json, "prologue", phase->prologue);
     json_open(json, "steps", '[');
-    for (size_t i = 0; i < phase->steps.count; i++) {
-        json_open(json, NULL, '{');
-        json_int(json, "full", phase->steps.at[i].full);
-        json_int(json, "last", phase->steps.at[i].last);
-        json_close(json, '}');
-    }
+    for (size_t i = 0; i < phase->steps.count; i++)
+        write_step(json, &phase->steps.at[i]);
     json_close(json, ']');
     json_open(json, "evals", '[');
     for (size_t i = 0; i < phase->evals.count; i++)

@@ -45,8 +45,9 @@ static int64_t batch_of(const Program *program, size_t graph) {
     for (size_t i = 0; i < program->phases.count; i++) {
         const PhaseSpec *phase = program->phases.at[i];
         for (size_t k = 0; k < phase->steps.count; k++)
-            if (phase->steps.at[k].full == (int32_t)graph)
-                return phase->batch;
+            for (size_t v = 0; v < phase->steps.at[k].full.count; v++)
+                if (phase->steps.at[k].full.at[v].graph == (int32_t)graph)
+                    return phase->batch;
         for (size_t k = 0; k < phase->evals.count; k++)
             if (phase->evals.at[k].graph.full == (int32_t)graph)
                 return phase->evals.at[k].batch;

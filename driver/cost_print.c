@@ -89,6 +89,24 @@ static void print_work(StrBuf *out, const PhaseCost *phase) {
     }
 }
 
+// What the digits behind a step's name say: "[1-0]" is the first holds, the third does not.
+static void print_conditions(StrBuf *out, const PhaseCost *phase) {
+    bool first = true;
+    for (size_t k = 0; k < phase->spec->steps.count; k++) {
+        const StepSpec *step = &phase->spec->steps.at[k];
+        for (size_t c = 0; c < step->conditions.count; c++) {
+            if (first) {
+                put_name(out, 0, "variants");
+                strbuf_printf(out, " %6s   when\n", "digit");
+            }
+            first = false;
+            put_name(out, 0, arena_printf(out->arena, "%s.step%zu", phase->spec->name, k));
+            put_number(out, 6, (int64_t)c + 1);
+            strbuf_printf(out, "   %s\n", step->conditions.at[c].text);
+        }
+    }
+}
+
 static void put_kernels(StrBuf *out, const GraphCost *cost, int64_t parameters) {
     for (int s = 0; s < STAGE_COUNT; s++)
         put_number(out, s ? 8 : 7, cost->stage[s].kernels);
@@ -159,6 +177,7 @@ void cost_print(StrBuf *out, const CostReport *report, const SourceSet *sources)
         strbuf_putc(out, '\n');
         print_work(out, &report->phases.at[i]);
         print_kernels(out, &report->phases.at[i]);
+        print_conditions(out, &report->phases.at[i]);
         if (report->counted)
             print_executed(out, &report->phases.at[i]);
     }
@@ -245,6 +264,19 @@ static void json_row(Json *json, const GraphRow *row, bool counted, const Source
     json_close(json, '}');
 }
 
+/// For each step the conditions that the digits behind its graphs' names answer.
+static void json_conditions(Json *json, const PhaseSpec *phase) {
+    json_open(json, "conditions", '[');
+    for (size_t k = 0; k < phase->steps.count; k++) {
+        const StepSpec *step = &phase->steps.at[k];
+        json_open(json, NULL, '[');
+        for (size_t c = 0; c < step->conditions.count; c++)
+            json_text(json, NULL, step->conditions.at[c].text);
+        json_close(json, ']');
+    }
+    json_close(json, ']');
+}
+
 void cost_print_json(StrBuf *out, const CostReport *report, const SourceSet *sources) {
     Json json = {.text = {.arena = out->arena}, .first = true};
     json_open(&json, NULL, '{');
@@ -269,6 +301,7 @@ void cost_print_json(StrBuf *out, const CostReport *report, const SourceSet *sou
         for (size_t r = 0; r < phase->rows.count; r++)
             json_row(&json, &phase->rows.at[r], report->counted, sources);
         json_close(&json, ']');
+        json_conditions(&json, phase->spec);
         json_close(&json, '}');
     }
     json_close(&json, ']');

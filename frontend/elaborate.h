@@ -8,9 +8,9 @@
 ///     sections.c   a section as a function                   session.c  the REPL
 ///     stmt.c       statements                                builtins.c builtin_ops.c  primitives
 ///     program.c    declarations of a file                    data.c, transforms.c  data sets
-///     train.c      blocks and phases                         step.c     steps, evals, updates
-///     terms.c      summands of a loss                        update.c   from terms to updates
-///     ranges.c     labels and class counts
+///     train.c      blocks and phases                         step.c     steps and evals
+///     when.c       the variants of a step                    update.c   terms to updates
+///     terms.c      summands of a loss                     ranges.c   labels and class counts
 ///     deploy.c     deployments and their exits
 ///
 /// A tensor is a node of the graph at work (`Elab.ctx`). A model is a tree of Instances, which come
@@ -271,12 +271,12 @@ struct Elab {
     Program *program;
     Module *module;
     GraphContext *ctx;
-    GraphContext *init;   // of GRAPH_INIT
-    GraphContext *begin;  // of the phase's GRAPH_BEGIN: slots
+    GraphContext *init;       // of GRAPH_INIT
+    GraphContext *begin;      // of the phase's GRAPH_BEGIN: slots
     GraphContext *eval_begin; // of an eval's GRAPH_BEGIN: its states; NULL outside
-    const Origin *origin; // the calls that led here
-    Stage stage;          // of the nodes that are made
-    const char *function; // whose body is elaborated; NULL: the program's
+    const Origin *origin;     // the calls that led here
+    Stage stage;              // of the nodes that are made
+    const char *function;     // whose body is elaborated; NULL: the program's
     Scope *scope;
     Application *app; // the net at work, or the phase's own; NULL outside
     PhaseWork *phase;
@@ -294,8 +294,8 @@ struct Elab {
     Map storage_names;        // name to StorageInfo
     Map instance_paths;       // path to Instance
     Map used_defines;
-    Map block_names; // train blocks: name to their record
-    Map range_clashes; // data sets and class counts that were told to disagree
+    Map block_names;          // train blocks: name to their record
+    Map range_clashes;        // data sets and class counts that were told to disagree
     const char *rest_of_data; // what is special of the batch at work: it is the last one; or NULL
     Vec(Instance *) models;
     Vec(PendingLoad) loads;
@@ -431,7 +431,7 @@ struct Instance {
     Instance *like;
     bool has_origin;       // its `from` is noted
     const PhaseWork *time; // the block or phase that declares it; NULL: the file, or a net
-    Type input; // of the last application
+    Type input;            // of the last application
     bool has_input;
 };
 
@@ -450,7 +450,8 @@ struct Taps {
 struct Application {
     Instance *self;
     Application *outer;
-    Map taken; // names used in this application
+    Map taken;   // names used in this application
+    bool unsure; // a branch of a `when` failed: what it would have taken is not known
     Taps *taps;
 };
 
@@ -569,8 +570,8 @@ void elaborate_file(Elab *e, const AstBlock *block);
 void elaborate_declaration(Elab *e, const AstStmt *stmt);
 /// Reads one transform of an `augment` or `prepare`.
 bool read_transform(Elab *e, const AstExpr *expr, TransformSpec *spec);
-/// Sets the shape that a step sees of a field of images: what `augment` (or the view's transforms) and
-/// `prepare` leave.
+/// Sets the shape that a step sees of a field of images: what `augment` (or the view's transforms)
+/// and `prepare` leave.
 bool shape_images(Elab *e, const DataSpec *spec, Span span, FieldSpec *field);
 void elaborate_data(Elab *e, const AstStmt *stmt);
 Value data_attribute(Elab *e, Value data, const char *name, Span span);
@@ -615,21 +616,54 @@ typedef struct Term {
     Value combine; // none: joined with the others
 } Term;
 
+/// A condition of a `when`, as a node of the graph of conditions.
+typedef struct Asked {
+    Node *node;
+    const char *text;
+    Span span;
+} Asked;
+
+typedef struct Answer {
+    size_t condition;
+    bool holds;
+} Answer;
+
+/// The ways through the `when`s of a step (when.c). Each run of the step goes one of them.
+typedef struct Choices {
+    Graph *graph;     // of the conditions
+    Vec(Asked) asked; // each once, whatever way it was met on
+    Vec(Answer) path; // in the order of asking: those of this way, beyond `at` to be given
+    size_t at;
+} Choices;
+
+/// Goes on to the next way; false when there is none. The first is where all conditions hold.
+bool choices_next(Choices *choices);
+/// What was answered on this way: for each condition '1', '0', or '-' where it was not asked.
+const char *choices_answers(Elab *e, const Choices *choices);
+/// True after a report that `count` ways are too many.
+bool choices_too_many(Elab *e, const Choices *choices, size_t count);
+void exec_when(Elab *e, const AstStmt *stmt);
+
 /// A step or eval at work.
 struct StepWork {
     Vec(Term) terms;
     Map reports; // name to Span
-    bool is_eval, dry;
-    bool poisoned; // a term is a mistake: nothing is known of what the others reach
-    Instance *states;        // of an eval: what it keeps from batch to batch
-    Vec(Deferred) finishes;  // of an eval, with the names that they see
-    bool finishing;          // their graph is at work: values of a batch are gone
+    Choices *choices;
+    bool is_eval;
+    bool passed_over;       // in a branch of a `when` that is not taken
+    bool poisoned;          // a term is a mistake: nothing is known of what the others reach
+    Instance *states;       // of an eval: what it keeps from batch to batch
+    Vec(Deferred) finishes; // of an eval, with the names that they see
+    bool finishing;         // their graph is at work: values of a batch are gone
 };
 
-/// Elaborates one step on batches of `batch`; dry: only to learn what is inside the models. Returns
-/// the graph's index, or -1.
-int32_t elaborate_step(Elab *e, PhaseWork *work, Deferred step, int number, int64_t batch,
-                       const char *suffix, bool dry);
+/// Elaborates a step along all ways through its `when`s, to learn what is inside the models and to
+/// find its mistakes.
+void elaborate_step_dry(Elab *e, PhaseWork *work, Deferred step, int number, int64_t batch);
+/// Elaborates a step for batches of phase->batch and phase->last_batch: its variants, and the graph
+/// that chooses among them; `rest` says in messages what the smaller one is. False after a report.
+bool elaborate_step(Elab *e, PhaseWork *work, Deferred step, int number, const PhaseSpec *phase,
+                    const char *rest, StepSpec *spec);
 /// One evaluation: graphs for whole batches and for the smaller last one (`spec` has their sizes),
 /// for its states to begin anew, and for its `finish`.
 void elaborate_eval(Elab *e, PhaseWork *work, Deferred eval, int number, const DataValue *data,
@@ -641,8 +675,11 @@ bool bind_fields(Elab *e, const AstParam *params, size_t count, const DataSpec *
                  Scope *scope);
 /// Notes the summands of a loss in the graph at work (terms.c).
 void note_terms(Elab *e, Node *loss, Span span);
-/// The updates of a step, from its terms (update.c).
-void elaborate_updates(Elab *e, PhaseWork *work, StepWork *step);
+/// Adds the trained parameters that the terms of a step reach to `reached`, by name (update.c).
+void step_reach(Elab *e, const StepWork *step, Map *reached);
+/// The updates of a step, from its terms: of the parameters in `reached`, whose gradient is zero
+/// where no term of this variant reaches them.
+void elaborate_updates(Elab *e, PhaseWork *work, StepWork *step, const Map *reached);
 bool field_type(const DataSpec *data, const char *name, Type *type);
 void step_statement(Elab *e, const AstStmt *stmt); // minimize, report
 Elab *elab_new(const FrontendOptions *options, Arena *arena, SourceSet *sources, DiagSink *diags);

@@ -110,8 +110,13 @@ static bool take_name(Elab *e, Application *app, const char *name, Span span) {
 }
 
 // "conv", then "conv2", "conv3".
-static const char *free_name(Elab *e, const Application *app, const char *base) {
+static const char *free_name(Elab *e, const Application *app, const char *base, Span span) {
     const char *name = base;
+    if (app->unsure) {
+        Diag *d = report_error(e, span, "which number this `%s` has depends on a `when`", base);
+        diag_help(d, "`as` gives it a name");
+        return NULL;
+    }
     for (int i = 2; map_has(&app->taken, name); i++)
         name = arena_printf(e->arena, "%s%d", base, i);
     return name;
@@ -203,9 +208,9 @@ Value apply_net(Elab *e, const Function *net, Args args, const Call *call) {
         return value_poison();
     }
     Application *app = e->app;
-    const char *name = call->as ? call->as : free_name(e, app, net->name);
     Span span = call->as ? call->as_span : call->callee_span;
-    if (!good_path(e, name, span) || !take_name(e, app, name, span))
+    const char *name = call->as ? call->as : free_name(e, app, net->name, span);
+    if (!name || !good_path(e, name, span) || !take_name(e, app, name, span))
         return value_poison();
     Instance *instance = map_get(&app->self->children, name);
     if (!instance)

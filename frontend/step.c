@@ -165,6 +165,8 @@ static void report_item(Elab *e, const AstReportItem *item) {
         Attrs attrs = {.dtype = e->module->real};
         node = make_node(e, OP_cast, &node, 1, &attrs, span, "`report`", NULL);
     }
+    if (e->step->passed_over)
+        return;
     Span *before = map_get(&e->step->reports, name);
     if (before) {
         Diag *d = report_error(e, span, "`%s` is reported twice", name);
@@ -214,29 +216,129 @@ static int64_t streams_of(const PhaseWork *work, bool is_eval, int number) {
     return (((int64_t)work->index + 1) << 32) + ((int64_t)is_eval << 31) + ((int64_t)number << 16);
 }
 
-int32_t elaborate_step(Elab *e, PhaseWork *work, Deferred at, int number, int64_t batch,
-                       const char *suffix, bool dry) {
+/// One run of a step's body, along one way through its `when`s.
+typedef struct Run {
+    GraphContext *ctx;
+    StepWork step;
+    const char *answers; // of the conditions that were known by then
+} Run;
+
+typedef Vec(Run *) Runs;
+
+// False after a report.
+static bool run_step(Elab *e, PhaseWork *work, Deferred at, int number, int64_t batch,
+                     Choices *choices, Run *run) {
     const DataSpec *data = e->program->data.at[work->data.data->index];
-    const char *name = arena_printf(e->arena, "%s.step%d%s", work->name, number, suffix);
+    const char *name = arena_printf(e->arena, "%s.step%d", work->name, number);
     GraphContext *outer = e->ctx;
     size_t errors = e->diags->error_count;
     Graph *graph = graph_detached(e, name, GRAPH_STEP, work->index);
-    StepWork step = {.dry = dry};
-    map_init(&step.reports, e->arena);
-    e->ctx = context_new(e, graph, streams_of(work, false, number));
+    run->step.choices = choices;
+    map_init(&run->step.reports, e->arena);
+    run->ctx = e->ctx = context_new(e, graph, streams_of(work, false, number));
     e->ctx->is_step = true;
-    run_body_of(e, work, at, data, batch, &step);
-    bool good = e->diags->error_count == errors && !e->stopped && !step.poisoned;
-    if (good && !dry) {
+    choices->at = 0;
+    run_body_of(e, work, at, data, batch, &run->step);
+    e->ctx = outer;
+    return e->diags->error_count == errors && !e->stopped && !run->step.poisoned;
+}
+
+// All ways, on batches of one size. False after a report.
+static bool run_ways(Elab *e, PhaseWork *work, Deferred at, int number, int64_t batch,
+                     Choices *choices, Runs *runs) {
+    bool good = true;
+    size_t count = 0;
+    do {
+        if (choices_too_many(e, choices, count++))
+            return false;
+        Run *run = arena_new(e->arena, Run);
+        good &= run_step(e, work, at, number, batch, choices, run);
+        run->answers = choices_answers(e, choices);
+        vec_push(e->arena, runs, run);
+    } while (!e->stopped && choices_next(choices));
+    return good;
+}
+
+static Graph *conditions_graph(Elab *e, const PhaseWork *work, int number) {
+    const char *name = arena_printf(e->arena, "%s.when%d", work->name, number);
+    return graph_detached(e, name, GRAPH_SETTINGS, work->index);
+}
+
+void elaborate_step_dry(Elab *e, PhaseWork *work, Deferred at, int number, int64_t batch) {
+    Choices choices = {.graph = conditions_graph(e, work, number)};
+    Runs runs = {0};
+    run_ways(e, work, at, number, batch, &choices, &runs);
+}
+
+// The answers of all conditions: those met later were not asked.
+static const char *all_answers(Elab *e, const Run *run, size_t count) {
+    StrBuf text = {.arena = e->arena};
+    strbuf_puts(&text, run->answers);
+    while (text.length < count)
+        strbuf_putc(&text, '-');
+    return strbuf_text(&text);
+}
+
+static void finish_choices(Elab *e, const Choices *choices, StepSpec *spec) {
+    spec->choose = -1;
+    for (size_t i = 0; i < choices->asked.count; i++) {
+        const Asked *asked = &choices->asked.at[i];
+        const char *name = arena_printf(e->arena, "%zu %s", i + 1, asked->text);
+        ir_output(choices->graph, name, asked->node);
+        vec_push(e->arena, &spec->conditions, ((ConditionSpec){asked->text, asked->span}));
+    }
+    if (choices->asked.count)
+        spec->choose = graph_attach(e, choices->graph);
+}
+
+bool elaborate_step(Elab *e, PhaseWork *work, Deferred at, int number, const PhaseSpec *phase,
+                    const char *rest, StepSpec *spec) {
+    Choices choices = {.graph = conditions_graph(e, work, number)};
+    Runs runs = {0};
+    GraphContext *outer = e->ctx;
+    size_t errors = e->diags->error_count;
+    if (!run_ways(e, work, at, number, phase->batch, &choices, &runs))
+        return false;
+    size_t full_count = runs.count;
+    e->rest_of_data = rest;
+    bool good =
+        !phase->last_batch || run_ways(e, work, at, number, phase->last_batch, &choices, &runs);
+    e->rest_of_data = NULL;
+    if (!good)
+        return false;
+    Map reached; // by any variant
+    map_init(&reached, e->arena);
+    for (size_t i = 0; i < runs.count; i++) {
+        e->ctx = runs.at[i]->ctx;
+        step_reach(e, &runs.at[i]->step, &reached);
+    }
+    for (size_t i = 0; i < runs.count && good; i++) {
+        Run *run = runs.at[i];
+        bool is_full = i < full_count;
+        e->ctx = run->ctx;
         e->stage = STAGE_UPDATE;
-        elaborate_updates(e, work, &step);
+        e->rest_of_data = is_full ? NULL : rest;
+        elaborate_updates(e, work, &run->step, &reached);
+        e->rest_of_data = NULL;
         e->stage = STAGE_FORWARD;
         good = e->diags->error_count == errors && !e->stopped;
-    }
-    if (good)
+        if (!good)
+            break;
         context_finish(e, e->ctx);
+        Graph *graph = run->ctx->graph;
+        StepVariant variant = {.when = all_answers(e, run, choices.asked.count)};
+        graph->name = arena_printf(e->arena, *variant.when ? "%s[%s]%s" : "%s%s%s", graph->name,
+                                   variant.when, is_full ? "" : ".last");
+        variant.graph = graph_attach(e, graph);
+        if (is_full)
+            vec_push(e->arena, &spec->full, variant);
+        else
+            vec_push(e->arena, &spec->last, variant);
+    }
     e->ctx = outer;
-    return good && !dry ? graph_attach(e, graph) : -1;
+    if (good)
+        finish_choices(e, &choices, spec);
+    return good;
 }
 
 // ---- evaluations ----
@@ -321,8 +423,8 @@ void elaborate_eval(Elab *e, PhaseWork *work, Deferred at, int number, const Dat
                     EvalSpec *spec) {
     const DataSpec *source = e->program->data.at[data->index];
     const char *name = arena_printf(e->arena, "%s.eval%d", work->name, number);
-    Graph *begin = graph_detached(e, arena_printf(e->arena, "%s.begin", name), GRAPH_BEGIN,
-                                  work->index);
+    Graph *begin =
+        graph_detached(e, arena_printf(e->arena, "%s.begin", name), GRAPH_BEGIN, work->index);
     StepWork step = {.is_eval = true}, last = {.is_eval = true};
     step.states = last.states =
         instance_root(e, arena_printf(e->arena, "%s/eval%d", work->name, number), NULL, (Args){0},

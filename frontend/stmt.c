@@ -291,7 +291,7 @@ static Flow exec_stmt(Elab *e, const AstStmt *stmt) {
         step_statement(e, stmt);
         return FLOW_NEXT;
     case STMT_WHEN:
-        not_built(e, stmt->word_span, "`when`");
+        exec_when(e, stmt);
         return FLOW_NEXT;
     case STMT_EXIT:
         deploy_exit(e, stmt);

@@ -512,7 +512,7 @@ static void phase_steps(Elab *e, PhaseWork *work, PhaseSpec *spec) {
     read_freezes(e, work);
     read_groups(e, work, false);
     for (size_t i = 0; i < work->steps.count; i++)
-        elaborate_step(e, work, work->steps.at[i], (int)i, spec->batch, "", true);
+        elaborate_step_dry(e, work, work->steps.at[i], (int)i, spec->batch);
     if (e->diags->error_count != errors || e->stopped)
         return; // the real run would say the same again
     read_freezes(e, work);
@@ -521,16 +521,11 @@ static void phase_steps(Elab *e, PhaseWork *work, PhaseSpec *spec) {
     if (e->diags->error_count != errors)
         return;
     for (size_t i = 0; i < work->steps.count; i++) {
-        Variant variant = {-1, -1};
-        variant.full = elaborate_step(e, work, work->steps.at[i], (int)i, spec->batch, "", false);
-        if (variant.full < 0)
+        StepSpec step = {0};
+        const char *rest = rest_text(e, spec->last_batch, e->program->data.at[spec->data]->count);
+        if (!elaborate_step(e, work, work->steps.at[i], (int)i, spec, rest, &step))
             return; // nor is it known what the terms reach
-        e->rest_of_data = rest_text(e, spec->last_batch, e->program->data.at[spec->data]->count);
-        if (spec->last_batch)
-            variant.last = elaborate_step(e, work, work->steps.at[i], (int)i, spec->last_batch,
-                                          ".last", false);
-        e->rest_of_data = NULL;
-        vec_push(e->arena, &spec->steps, variant);
+        vec_push(e->arena, &spec->steps, step);
     }
     warn_unreached(e, work);
 }
@@ -546,11 +541,18 @@ static bool flag_setting(Elab *e, const PhaseWork *work, const char *word) {
 
 // ---- keep_best ----
 
+static void add_name(Elab *e, Names *names, const char *name) {
+    for (size_t i = 0; i < names->count; i++)
+        if (strcmp(names->at[i], name) == 0)
+            return;
+    vec_push(e->arena, names, name);
+}
+
 static void report_names(Elab *e, int32_t graph, Names *names) {
     const Graph *reports = graph < 0 ? NULL : e->module->graphs.at[graph];
     for (size_t i = 0; reports && i < reports->nodes.count; i++)
         if (reports->nodes.at[i]->op == OP_report)
-            vec_push(e->arena, names, reports->nodes.at[i]->attrs->name);
+            add_name(e, names, reports->nodes.at[i]->attrs->name);
 }
 
 // What an epoch can be judged by: the reports of the evaluations, and of the steps.
@@ -561,7 +563,8 @@ static void check_judged(Elab *e, const PhaseSpec *spec, const AstExpr *expr) {
         report_names(e, spec->evals.at[i].finish, &names);
     }
     for (size_t i = 0; i < spec->steps.count; i++)
-        report_names(e, spec->steps.at[i].full, &names);
+        for (size_t k = 0; k < spec->steps.at[i].full.count; k++)
+            report_names(e, spec->steps.at[i].full.at[k].graph, &names);
     for (size_t i = 0; i < names.count; i++)
         if (strcmp(names.at[i], spec->keep_best) == 0)
             return;

@@ -171,6 +171,10 @@ static Node *gradient(Elab *e, Node *loss, Node *p, Span span) {
     return g;
 }
 
+static Node *zeros_like(Elab *e, const Node *p, Span span) {
+    return broadcast_to(e, constant_node(e, 0, p->type.dtype, span), &p->type, span);
+}
+
 // Joins the terms that have a rule, in order.
 static bool combine_terms(Elab *e, StepWork *step, uint8_t *const *reach, const StorageInfo *info,
                           Update *u) {
@@ -181,8 +185,7 @@ static bool combine_terms(Elab *e, StepWork *step, uint8_t *const *reach, const 
         Node *own = gradient(e, term->loss, u->p, term->span);
         Node *rest = u->g;
         if (!rest)
-            rest = broadcast_to(e, constant_node(e, 0, u->p->type.dtype, term->span), &u->p->type,
-                                term->span);
+            rest = zeros_like(e, u->p, term->span);
         if (!own || !rest)
             return false;
         Value v = call_with(e, term->combine, (Value[]){value_node(e, own), value_node(e, rest)}, 2,
@@ -315,10 +318,28 @@ static void no_decay_without_decay(Elab *e, const Group *group, Value rule) {
              "`no_decay`: this optimizer has no `weight_decay`");
 }
 
-void elaborate_updates(Elab *e, PhaseWork *work, StepWork *step) {
+void step_reach(Elab *e, const StepWork *step, Map *reached) {
+    const GraphContext *ctx = e->ctx;
+    for (size_t i = 0; i < step->terms.count; i++) {
+        const Term *term = &step->terms.at[i];
+        const uint8_t *reach = reach_back(e, ctx->graph, term->loss);
+        for (size_t id = 0; id < ctx->read.count; id++) {
+            StorageInfo *info = e->infos.at[id];
+            if (ctx->read.at[id] && reach[ctx->read.at[id]->id] && is_trained(e, info) &&
+                is_over(term, info))
+                map_set(reached, info->storage->name, info);
+        }
+    }
+}
+
+void elaborate_updates(Elab *e, PhaseWork *work, StepWork *step, const Map *reached) {
     check_terms(e, work, step);
-    if (!step->terms.count)
+    if (!reached->count)
         return;
+    size_t storage_count = e->infos.count; // slots join them later
+    for (size_t id = 0; id < storage_count; id++)
+        if (map_has(reached, e->infos.at[id]->storage->name))
+            storage_value(e, e->infos.at[id]); // also what only other variants read
     Totals totals;
     map_init(&totals.by_key, e->arena);
     uint8_t **reach = arena_array(e->arena, uint8_t *, step->terms.count);
@@ -327,22 +348,22 @@ void elaborate_updates(Elab *e, PhaseWork *work, StepWork *step) {
             reach[i] = reach_back(e, e->ctx->graph, step->terms.at[i].loss);
 
     Vec(Update) updates = {0};
-    size_t storage_count = e->infos.count; // slots join them later
-    for (size_t id = 0; id < storage_count && id < e->ctx->read.count; id++) {
+    for (size_t id = 0; id < storage_count; id++) {
         StorageInfo *info = e->infos.at[id];
-        Update u = {.info = info, .p = e->ctx->read.at[id]};
-        if (!u.p || !is_trained(e, info))
+        if (!map_has(reached, info->storage->name))
             continue;
+        Span span = work->groups.at[info->group].at.stmt->word_span;
+        Update u = {.info = info, .p = e->ctx->read.at[id]};
         const Total *total = total_for(e, step, &totals, info);
         if (total && total->reach[u.p->id]) {
-            u.g = gradient(e, total->loss, u.p, work->groups.at[info->group].at.stmt->word_span);
+            u.g = gradient(e, total->loss, u.p, span);
             if (!u.g)
                 return;
         }
         if (!combine_terms(e, step, reach, info, &u))
             return;
-        if (!u.g)
-            continue;
+        if (!u.g) // of a term whose `when` is off
+            u.g = zeros_like(e, u.p, span);
         map_set(&work->reached, info->storage->name, info);
         vec_push(e->arena, &updates, u);
     }

@@ -60,8 +60,8 @@ typedef struct DataSpec {
     Span span;
 } DataSpec;
 
-/// One run of a step or eval graph: `full` for whole batches, `last` for the smaller last one
-/// (-1 where there is none or it is dropped). Graph inputs name the fields they need.
+/// One run of an eval graph: `full` for whole batches, `last` for the smaller last one
+/// (-1 where there is none). Graph inputs name the fields they need.
 typedef struct Variant {
     int32_t full;
     int32_t last;
@@ -75,16 +75,37 @@ typedef struct EvalSpec {
     int32_t begin, finish; // graphs or -1: states begin anew, results worked out at the end
 } EvalSpec;
 
+/// A step under some answers of its conditions: for each '1' it holds, '0' it does not, '-' it is
+/// not asked. "" where a step has no conditions.
+typedef struct StepVariant {
+    const char *when;
+    int32_t graph;
+} StepVariant;
+
+/// What a `when` asks; run-time scalars.
+typedef struct ConditionSpec {
+    const char *text; // "epoch >= 60"
+    Span span;
+} ConditionSpec;
+
+/// Each answer of the conditions fits one variant, for whole batches and for the smaller last one
+/// (no variants where there is none or it is dropped). Graph inputs name the fields they need.
+typedef struct StepSpec {
+    Vec(ConditionSpec) conditions;
+    int32_t choose; // graph whose outputs are the conditions, bools in order; -1: there are none
+    Vec(StepVariant) full, last;
+} StepSpec;
+
 typedef struct PhaseSpec {
     const char *name;  // "teach", "sskd.mimic[0]"
     const char *train; // the train block it belongs to
     int32_t data;
     int64_t batch, last_batch; // last_batch 0: the examples divide evenly, or drop_last
     bool drop_last;
-    int32_t settings; // graph: outputs "epochs" (and others later)
-    int32_t begin;    // graph or -1
-    int32_t prologue; // graph or -1; set by bind_times
-    Vec(Variant) steps; // in order, each on the same batch
+    int32_t settings;    // graph: outputs "epochs" (and others later)
+    int32_t begin;       // graph or -1
+    int32_t prologue;    // graph or -1; set by bind_times
+    Vec(StepSpec) steps; // in order, each on the same batch
     Vec(EvalSpec) evals;
     const char *keep_best; // report name or NULL
     bool keep_lowest;

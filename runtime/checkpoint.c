@@ -97,7 +97,8 @@ static bool list_contents(KdrtSession *session, const Position *at, Arena *arena
     if (at->phase < m->phase_count && at->begun) {
         int64_t sums = session->columns.phase[at->phase].step_count;
         add(contents, " sums", NULL, session->sum, sums * (int64_t)sizeof(double));
-        add(contents, " sums of examples", NULL, &session->sum_examples, sizeof(double));
+        add(contents, " sums of examples", NULL, session->sum_examples,
+            sums * (int64_t)sizeof(double));
     }
     return true;
 }

@@ -109,12 +109,10 @@ static bool check_asserts(const KdrtSession *session, int64_t graph, const char 
     return true;
 }
 
-static uint64_t wanted_fields(const Manifest *m, const Dataset *dataset, Variant variant) {
+static uint64_t wanted_fields(const Manifest *m, const Dataset *dataset, int64_t graph) {
     uint64_t fields = 0;
-    const int64_t graphs[] = {variant.full, variant.last};
-    for (int k = 0; k < 2; k++)
-        for (int64_t i = 0; graphs[k] >= 0 && i < m->graph[graphs[k]].input_count; i++)
-            fields |= (uint64_t)1 << kdrt_dataset_field(dataset, m->graph[graphs[k]].input[i]);
+    for (int64_t i = 0; graph >= 0 && i < m->graph[graph].input_count; i++)
+        fields |= (uint64_t)1 << kdrt_dataset_field(dataset, m->graph[graph].input[i]);
     return fields;
 }
 
@@ -154,7 +152,7 @@ static bool read_settings(KdrtSession *session, KdrtError *error) {
 static void clear_sums(KdrtSession *session) {
     int64_t count = session->columns.phase[session->at.phase].count;
     memset(session->sum, 0, (size_t)count * sizeof *session->sum);
-    session->sum_examples = 0;
+    memset(session->sum_examples, 0, (size_t)count * sizeof *session->sum_examples);
 }
 
 /// Begins the phase, or goes on with it after a resume: the prologue runs in each process.
@@ -195,15 +193,49 @@ static void start_pass(KdrtSession *session) {
                      .batch = phase->batch,
                      .first_batch = session->at.batch};
     for (int64_t i = 0; i < phase->step_count; i++)
-        job.fields |= wanted_fields(&session->manifest, dataset, phase->step[i]);
+        for (int64_t k = 0; k < kdrt_variant_count(&phase->step[i]); k++)
+            job.fields |=
+                wanted_fields(&session->manifest, dataset, kdrt_variant(&phase->step[i], k)->graph);
     kdrt_loader_start(session->loader, &job);
     session->pass_running = true;
+}
+
+/// The variant that fits what the step's conditions are now; each has its answers or does not care.
+static const StepVariant *choose_variant(KdrtSession *session, const StepSpec *step, bool whole) {
+    const StepVariant *variant = whole ? step->full : step->last;
+    int64_t count = whole ? step->full_count : step->last_count;
+    if (step->choose >= 0)
+        run_graph(session, step->choose, 0, NULL, NULL);
+    for (int64_t i = 0; i + 1 < count; i++, variant++) {
+        bool fits = true;
+        for (int64_t k = 0; variant->when[k] && fits; k++)
+            fits = variant->when[k] == '-' ||
+                   (variant->when[k] == '1') == (output_value(session, step->choose, k) != 0);
+        if (fits)
+            break;
+    }
+    return variant;
+}
+
+static void add_reports(KdrtSession *session, const Batch *batch, int64_t step, int64_t graph) {
+    const PhaseSeries *series = &session->columns.phase[session->at.phase];
+    const GraphSpec *spec = &session->manifest.graph[graph];
+    for (int64_t i = 0; i < spec->output_count; i++)
+        for (int64_t k = 0; k < series->step_count; k++) {
+            if (series->series[k].step != step || !spec->output[i].is_report ||
+                strcmp(series->series[k].report, spec->output[i].name) != 0)
+                continue;
+            double sum = (double)batch->count * output_value(session, graph, i);
+            session->sum[k] += sum;
+            session->step_sum[k] += sum;
+            session->sum_examples[k] += (double)batch->count;
+            session->step_examples[k] += (double)batch->count;
+        }
 }
 
 /// All steps of the phase on the next batch.
 static bool run_batch(KdrtSession *session, KdrtError *error) {
     const PhaseSpec *phase = phase_of(session);
-    const PhaseSeries *series = &session->columns.phase[session->at.phase];
     const Dataset *dataset = &session->dataset[phase->data];
     if (!session->pass_running)
         start_pass(session);
@@ -212,20 +244,13 @@ static bool run_batch(KdrtSession *session, KdrtError *error) {
         return false;
     set_scalars(session);
     for (int64_t i = 0; i < phase->step_count; i++) {
-        int64_t graph = batch->count == phase->batch ? phase->step[i].full : phase->step[i].last;
+        bool whole = batch->count == phase->batch;
+        int64_t graph = choose_variant(session, &phase->step[i], whole)->graph;
         run_graph(session, graph, (uint64_t)session->at.step++, batch, dataset);
         if (!check_asserts(session, graph, "batch", session->at.batch + 1, error))
             return false;
-        for (int64_t k = 0; graph >= 0 && k < series->step_count; k++)
-            if (series->series[k].step == i) {
-                double sum =
-                    (double)batch->count * output_value(session, graph, series->series[k].output);
-                session->sum[k] += sum;
-                session->step_sum[k] += sum;
-            }
+        add_reports(session, batch, i, graph);
     }
-    session->sum_examples += (double)batch->count;
-    session->step_examples += (double)batch->count;
     session->at.batch++;
     session->at.iteration++;
     kdrt_progress_batch(session, batch->count);
@@ -246,7 +271,8 @@ static bool run_eval(KdrtSession *session, int64_t number, uint64_t *iteration, 
                      .phase = session->at.phase,
                      .epoch = session->at.epoch,
                      .batch = eval->batch,
-                     .fields = wanted_fields(&session->manifest, dataset, eval->graph)};
+                     .fields = wanted_fields(&session->manifest, dataset, eval->graph.full) |
+                               wanted_fields(&session->manifest, dataset, eval->graph.last)};
     kdrt_loader_start(session->loader, &job);
     session->pass_running = false;
     for (int64_t k = series->step_count; k < series->count; k++)
@@ -339,7 +365,7 @@ static bool end_epoch(KdrtSession *session, KdrtError *error) {
     const PhaseSeries *series = &session->columns.phase[session->at.phase];
     uint64_t iteration = eval_iteration;
     for (int64_t k = 0; k < series->step_count; k++)
-        session->value[k] = session->sum[k] / session->sum_examples;
+        session->value[k] = session->sum[k] / session->sum_examples[k]; // NaN: never reported
     set_scalars(session);
     for (int64_t i = 0; i < phase_of(session)->eval_count; i++)
         if (!run_eval(session, i, &iteration, error))
@@ -497,12 +523,14 @@ static void fill_report(KdrtSession *session, KdrtReport *report) {
     int64_t count = session->epoch_ended ? series->count : series->step_count;
     report->phase = session->manifest.phase[session->report_phase].name;
     report->epoch_ended = session->epoch_ended;
-    report->value_count = count;
     for (int64_t k = 0; k < count; k++) {
-        session->report_name[k] = session->columns.name[series->series[k].column];
-        session->report_value[k] = k < series->step_count
-                                       ? session->step_sum[k] / session->step_examples
-                                       : session->value[k];
+        bool of_step = k < series->step_count;
+        if (of_step && session->step_examples[k] <= 0)
+            continue; // its `when` was off
+        int64_t i = report->value_count++;
+        session->report_name[i] = session->columns.name[series->series[k].column];
+        session->report_value[i] =
+            of_step ? session->step_sum[k] / session->step_examples[k] : session->value[k];
     }
     report->name = session->report_name;
     report->value = session->report_value;
@@ -539,7 +567,7 @@ bool kdrt_session_step(KdrtSession *session, int64_t batches, KdrtReport *report
     *report = (KdrtReport){0};
     int64_t count = session->report_capacity;
     memset(session->step_sum, 0, (size_t)count * sizeof *session->step_sum);
-    session->step_examples = 0;
+    memset(session->step_examples, 0, (size_t)count * sizeof *session->step_examples);
     session->epoch_ended = false;
     while (batches-- > 0 && !stop_signal && step_once(session, report, error))
         continue;

@@ -105,7 +105,8 @@ bool kdrt_metrics_epoch(KdrtSession *session, KdrtError *error) {
     for (int64_t column = 0; column < session->columns.count; column++) {
         kdrt_text_add(&csv, ",");
         for (int64_t i = 0; i < series->count; i++) {
-            if (series->series[i].column != column)
+            if (series->series[i].column != column ||
+                (i < series->step_count && session->sum_examples[i] <= 0)) // its `when` was off
                 continue;
             kdrt_text_add(&json, first ? "" : ",");
             first = false;

@@ -85,6 +85,14 @@ bool kdrt_shape_count(const int64_t *shape, int64_t rank, int64_t *count) {
     return true;
 }
 
+int64_t kdrt_variant_count(const StepSpec *step) {
+    return step->full_count + step->last_count;
+}
+
+const StepVariant *kdrt_variant(const StepSpec *step, int64_t i) {
+    return i < step->full_count ? &step->full[i] : &step->last[i - step->full_count];
+}
+
 // ---- reading ------------------------------------------------------------------------------------
 
 typedef struct Reader {
@@ -354,6 +362,30 @@ static Part get_part(Reader *r, const json_t *object) {
     return PART_DEFAULT;
 }
 
+static void read_variants(Reader *r, const json_t *object, const char *key, const Manifest *m,
+                          int64_t conditions, StepVariant **variant, int64_t *count) {
+    const json_t *list = get_list(r, object, key);
+    *variant = get_array(r, list, sizeof(StepVariant), count);
+    for (int64_t i = 0; i < *count; i++) {
+        const json_t *one = json_array_get(list, (size_t)i);
+        StepVariant *v = &(*variant)[i];
+        v->when = get_text(r, one, "when");
+        v->graph = get_range(r, one, "graph", 0, m->graph_count);
+        if ((int64_t)strlen(v->when) != conditions)
+            wrong(r, "another number of conditions has", key);
+    }
+}
+
+/// After the graphs.
+static void read_step(Reader *r, const json_t *object, const Manifest *m, StepSpec *step) {
+    step->choose = get_range(r, object, "choose", -1, m->graph_count);
+    int64_t conditions = step->choose < 0 ? 0 : m->graph[step->choose].output_count;
+    read_variants(r, object, "full", m, conditions, &step->full, &step->full_count);
+    read_variants(r, object, "last", m, conditions, &step->last, &step->last_count);
+    if (!step->full_count)
+        wrong(r, "no variants in", "full");
+}
+
 static void read_phase(Reader *r, const json_t *object, const Manifest *m, PhaseSpec *phase) {
     int64_t graphs = m->graph_count;
     phase->name = get_text(r, object, "name");
@@ -370,12 +402,9 @@ static void read_phase(Reader *r, const json_t *object, const Manifest *m, Phase
     phase->patience = get_range(r, object, "patience", 0, INT32_MAX);
 
     const json_t *steps = get_list(r, object, "steps");
-    phase->step = get_array(r, steps, sizeof(Variant), &phase->step_count);
-    for (int64_t i = 0; i < phase->step_count; i++) {
-        const json_t *one = json_array_get(steps, (size_t)i);
-        phase->step[i].full = get_range(r, one, "full", -1, graphs);
-        phase->step[i].last = get_range(r, one, "last", -1, graphs);
-    }
+    phase->step = get_array(r, steps, sizeof(StepSpec), &phase->step_count);
+    for (int64_t i = 0; i < phase->step_count; i++)
+        read_step(r, json_array_get(steps, (size_t)i), m, &phase->step[i]);
     const json_t *evals = get_list(r, object, "evals");
     phase->eval = get_array(r, evals, sizeof(EvalSpec), &phase->eval_count);
     for (int64_t i = 0; i < phase->eval_count; i++) {

@@ -106,6 +106,18 @@ typedef struct Variant {
     int64_t full, last; // graphs, -1: none
 } Variant;
 
+/// A step under some answers of its conditions: '1' it holds, '0' it does not, '-' is either.
+typedef struct StepVariant {
+    const char *when;
+    int64_t graph;
+} StepVariant;
+
+typedef struct StepSpec {
+    int64_t choose; // graph whose outputs are the conditions; -1: one variant is all there is
+    int64_t full_count, last_count;
+    StepVariant *full, *last; // the last is chosen where no other fits
+} StepSpec;
+
 typedef enum Part { PART_DEFAULT, PART_TRAIN, PART_VALIDATION, PART_TEST } Part;
 
 typedef struct EvalSpec {
@@ -122,7 +134,7 @@ typedef struct PhaseSpec {
     bool drop_last;
     int64_t settings, begin, prologue;
     int64_t step_count;
-    Variant *step;
+    StepSpec *step;
     int64_t eval_count;
     EvalSpec *eval;
     const char *keep_best; // NULL: none
@@ -164,6 +176,10 @@ typedef struct Manifest {
     PhaseSpec *phase;
     DeploySpec *deploy;
 } Manifest;
+
+/// The variants of a step, those for whole batches first.
+int64_t kdrt_variant_count(const StepSpec *step);
+const StepVariant *kdrt_variant(const StepSpec *step, int64_t i);
 
 /// Reads and checks a manifest. What is wrong with one is a bug of the compiler: status 70.
 bool kdrt_manifest_read(const KdrtProgram *program, Arena *arena, Manifest *manifest,

@@ -90,8 +90,9 @@ static void draw(KdrtSession *session) {
              100.0 * (double)session->at.batch / (double)batches);
     line_add_rate(&line, session, batches);
     for (int64_t i = 0; i < series->step_count; i++)
-        line_add(&line, "  %s %.4g", series->series[i].report,
-                 session->sum[i] / session->sum_examples);
+        if (session->sum_examples[i] > 0)
+            line_add(&line, "  %s %.4g", series->series[i].report,
+                     session->sum[i] / session->sum_examples[i]);
     line_add(&line, "\033[K");
     kdrt_io_say(STDERR_FILENO, line.at, line.length);
 }
@@ -133,8 +134,9 @@ void kdrt_progress_epoch(KdrtSession *session) {
     line_add(&line, "%s  epoch %" PRId64 "/%" PRId64, phase->name, session->at.epoch + 1,
              session->epochs);
     for (int64_t i = 0; i < series->count; i++)
-        line_add(&line, "  %s %.6g", session->columns.name[series->series[i].column],
-                 session->value[i]);
+        if (i >= series->step_count || session->sum_examples[i] > 0)
+            line_add(&line, "  %s %.6g", session->columns.name[series->series[i].column],
+                     session->value[i]);
     line_add_rate(&line, session, batches_of(session, phase));
     kdrt_say(session, "%s", line.at);
 }

@@ -47,7 +47,7 @@ typedef struct Series {
     int64_t eval;   // -1: of a step
     int64_t step;   // -1: of an evaluation
     bool finish;    // of an evaluation's finish: no mean
-    int64_t output; // of the graph
+    int64_t output; // of the graph; of a step -1: its variants have it by name
     int64_t column;
     const char *report; // "top1"
 } Series;
@@ -111,21 +111,21 @@ struct KdrtSession {
     char *scalar; // frame.scalar, to be written
 
     Position at;
-    int64_t phase_end;   // phases [at.phase, phase_end) are to be run
-    int64_t epochs;      // of the phase, from its settings; -1: not known yet
-    bool phase_ready;    // begin and prologue have run in this process
-    bool pass_running;   // the loader is on this epoch
-    double *sum;         // of each series of the running epoch, weighted by examples
-    double sum_examples; // of the steps
-    double *value;       // of each series of the phase, after its last epoch
-    double *result;      // [phase][column], of the epoch that each phase ends with; NaN: none
-    uint8_t *best;       // storages of the best epoch
+    int64_t phase_end;    // phases [at.phase, phase_end) are to be run
+    int64_t epochs;       // of the phase, from its settings; -1: not known yet
+    bool phase_ready;     // begin and prologue have run in this process
+    bool pass_running;    // the loader is on this epoch
+    double *sum;          // of each series of the running epoch, weighted by examples
+    double *sum_examples; // in each of these sums
+    double *value;        // of each series of the phase, after its last epoch
+    double *result;       // [phase][column], of the epoch that each phase ends with; NaN: none
+    uint8_t *best;        // storages of the best epoch
     double best_value;
     bool epoch_ended; // since kdrt_session_step() began
 
     // What kdrt_session_step() reports.
     int64_t report_phase, report_capacity;
-    double *step_sum, step_examples, *report_value;
+    double *step_sum, *step_examples, *report_value;
     const char **report_name;
 
     char out[4096];

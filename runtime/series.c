@@ -47,6 +47,24 @@ static int64_t report_count(const Manifest *manifest, int64_t graph) {
     return count;
 }
 
+/// The reports of a step's variants, each name once; the variants share its series.
+static bool add_step(Maker *m, PhaseSeries *phase, int64_t number, const StepSpec *step) {
+    int64_t first = phase->count;
+    for (int64_t i = 0; i < kdrt_variant_count(step); i++) {
+        const GraphSpec *graph = &m->manifest->graph[kdrt_variant(step, i)->graph];
+        for (int64_t k = 0; k < graph->output_count; k++) {
+            Series series = {.eval = -1, .step = number, .output = -1};
+            series.report = graph->output[k].name;
+            bool known = !graph->output[k].is_report;
+            for (int64_t s = first; s < phase->count; s++)
+                known = known || !strcmp(phase->series[s].report, series.report);
+            if (!known && !add_series(m, phase, series, "train"))
+                return false;
+        }
+    }
+    return true;
+}
+
 static bool add_reports(Maker *m, PhaseSeries *phase, int64_t graph, Series series,
                         const char *prefix) {
     if (graph < 0)
@@ -81,7 +99,8 @@ static const char *eval_prefix(Maker *m, const PhaseSpec *phase, const EvalSpec 
 static bool add_phase(Maker *m, const PhaseSpec *phase, PhaseSeries *series) {
     int64_t most = 0;
     for (int64_t i = 0; i < phase->step_count; i++)
-        most += report_count(m->manifest, some_graph(phase->step[i]));
+        for (int64_t k = 0; k < kdrt_variant_count(&phase->step[i]); k++)
+            most += report_count(m->manifest, kdrt_variant(&phase->step[i], k)->graph);
     for (int64_t i = 0; i < phase->eval_count; i++)
         most += report_count(m->manifest, some_graph(phase->eval[i].graph)) +
                 report_count(m->manifest, phase->eval[i].finish);
@@ -90,8 +109,7 @@ static bool add_phase(Maker *m, const PhaseSpec *phase, PhaseSeries *series) {
         return kdrt_fail_memory(m->error, (size_t)most * sizeof(Series));
 
     for (int64_t i = 0; i < phase->step_count; i++)
-        if (!add_reports(m, series, some_graph(phase->step[i]), (Series){.eval = -1, .step = i},
-                         "train"))
+        if (!add_step(m, series, i, &phase->step[i]))
             return false;
     series->step_count = series->count;
     for (int64_t i = 0; i < phase->eval_count; i++) {

@@ -48,9 +48,9 @@ static bool check_phase(const KdrtSession *session, const PhaseSpec *phase, Kdrt
                        error))
         return false;
     for (int64_t i = 0; i < phase->step_count; i++)
-        if (!check_inputs(m, dataset, phase->step[i].full, error) ||
-            !check_inputs(m, dataset, phase->step[i].last, error))
-            return false;
+        for (int64_t k = 0; k < kdrt_variant_count(&phase->step[i]); k++)
+            if (!check_inputs(m, dataset, kdrt_variant(&phase->step[i], k)->graph, error))
+                return false;
     for (int64_t i = 0; i < phase->eval_count; i++) {
         const EvalSpec *eval = &phase->eval[i];
         dataset = &session->dataset[eval->data];
@@ -129,7 +129,8 @@ static bool open_buffers(KdrtSession *session, KdrtError *error) {
         return kdrt_fail(error, STATUS_BUG, "the program's manifest is out of range");
 
     int64_t results = m->phase_count * session->columns.count;
-    void *scalar, *sum, *value, *result, *best, *step_sum, *name, *reported;
+    void *scalar, *sum, *value, *result, *best, *step_sum, *name, *reported, *examples,
+        *step_examples;
     int64_t real_bytes = (int64_t)kdrt_dtype_bytes(m->real), double_bytes = (int64_t)sizeof(double);
     if (!open_buffer(session, &frame->storage, m->storage_bytes, error) ||
         !open_buffer(session, &frame->phase, m->phase_bytes, error) ||
@@ -138,6 +139,8 @@ static bool open_buffers(KdrtSession *session, KdrtError *error) {
         !open_buffer(session, &frame->output, output_bytes, error) ||
         !open_buffer(session, &scalar, m->scalar_count * real_bytes, error) ||
         !open_buffer(session, &sum, most_series * double_bytes, error) ||
+        !open_buffer(session, &examples, most_series * double_bytes, error) ||
+        !open_buffer(session, &step_examples, most_series * double_bytes, error) ||
         !open_buffer(session, &value, most_series * double_bytes, error) ||
         !open_buffer(session, &result, results * double_bytes, error) ||
         !open_buffer(session, &step_sum, most_series * double_bytes, error) ||
@@ -150,6 +153,8 @@ static bool open_buffers(KdrtSession *session, KdrtError *error) {
     frame->threads = session->options.threads;
     session->scalar = scalar;
     session->sum = sum;
+    session->sum_examples = examples;
+    session->step_examples = step_examples;
     session->value = value;
     session->result = result;
     session->best = best;

@@ -175,9 +175,10 @@ static void last_batch_is_a_second_shape(void **state) {
     const PhaseSpec *phase = r.program->phases.at[0];
     assert_int_equal(phase->batch, 32);
     assert_int_equal(phase->last_batch, 4);
-    assert_true(phase->steps.at[0].last >= 0);
+    assert_int_equal(phase->steps.at[0].last.count, 1);
     assert_int_equal(
-        r.program->module->graphs.at[phase->steps.at[0].last]->nodes.at[0]->type.dim[0], 4);
+        r.program->module->graphs.at[phase->steps.at[0].last.at[0].graph]->nodes.at[0]->type.dim[0],
+        4);
     assert_int_equal(phase->evals.at[0].last_batch, 4);
     arena_release(&r.arena);
 }

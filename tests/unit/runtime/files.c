@@ -205,7 +205,9 @@ static void broken_manifests_are_bugs(void **state) {
     char *good = tiny_manifest("/data", "0123456789abcdef", "net.bias");
     static const char *const cases[][3] = {
         {"\"storage_bytes\":1152", "\"storage_bytes\":1000", "outside of its buffer lies"},
-        {"\"full\":4", "\"full\":9", "out of range is `full`"},
+        {"\"graph\":4}", "\"graph\":9}", "out of range is `graph`"},
+        {"\"choose\":-1", "\"choose\": 3", "another number of conditions has `full`"},
+        {"{\"when\":\"\",\"graph\":4}", "                     ", "no variants in `full`"},
         {"\"init\":0", "\"imit\":0", "no integer `init`"},
         {"\"kind\":\"slot\"", "\"kind\":\"slob\"", "unknown kind of `teach.velocity`"},
         {"\"dtype\":\"i32\"", "\"dtype\":\"i31\"", "no dtype `dtype`"},

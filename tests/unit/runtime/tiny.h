@@ -162,6 +162,9 @@ static const KdrtGraphFn tiny_graphs[] = {tiny_init,      tiny_begin,     tiny_p
 #define TINY_ONE_OUTPUT(name, kind)                                                                \
     "\"outputs\":[{\"name\":\"" name "\",\"kind\":\"" kind                                         \
     "\",\"dtype\":\"f32\",\"shape\":[],\"offset\":0}],\"output_bytes\":64}"
+#define TINY_STEP                                                                                  \
+    "{\"choose\":-1,\"full\":[{\"when\":\"\",\"graph\":4}],"                                       \
+    "\"last\":[{\"when\":\"\",\"graph\":5}]}"
 #define TINY_EVAL                                                                                  \
     "\"evals\":[{\"data\":0,\"part\":\"default\",\"batch\":16,\"last_batch\":14,\"full\":6,"       \
     "\"last\":7,\"begin\":-1,\"finish\":8}]"
@@ -212,11 +215,11 @@ static inline char *tiny_manifest(const char *data, const char *hash, const char
             "steps",
             "report") "],"
                       "\"init\":0,\"asserts\":[],\"loads\":[],\"phases\":[" TINY_PHASE(
-                          "teach") "\"steps\":[{\"full\":4,\"last\":5}]," TINY_EVAL
+                          "teach") "\"steps\":[" TINY_STEP "]," TINY_EVAL
                                    ",\"keep_best\":null,\"keep_lowest\":false,\"patience\":0}"
                                    "," TINY_PHASE(
-                                       "polish") "\"steps\":[{\"full\":4,\"last\":5},{\"full\":4,"
-                                                 "\"last\":5}]," TINY_EVAL
+                                       "polish") "\"steps\":[" TINY_STEP "," TINY_STEP
+                                                 "]," TINY_EVAL
                                                  ",\"keep_best\":\"ce\",\"keep_lowest\":true,"
                                                  "\"patience\":9}],"
                                                  "\"deploys\":[{\"name\":\"net\",\"prefix\":\"net."
