@@ -680,7 +680,10 @@ static Node *copy_of_leaf(Graph *graph, Node *write) {
     if (value->op != OP_read)
         return write;
     Node *copy = ir_unary(graph, OP_stop_gradient, write->operand[0]);
-    return graph_append(graph, OP_write, &copy, 1, write->attrs, write->origin);
+    copy->type = write->operand[0]->type; // in its layout
+    Node *last = graph_append(graph, OP_write, &copy, 1, write->attrs, write->origin);
+    last->type = write->type;
+    return last;
 }
 
 // What a call of the runtime reads lies in memory: a copy of a constant does.
