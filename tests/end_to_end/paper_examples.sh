@@ -43,6 +43,8 @@ check 'be your own teacher' steps byot_small -- --epochs 1
 check 'its exits' grep -q '"test_exit1".*"test_exit2".*"test_top1".*"test_ensemble"' byot_small/metrics.jsonl
 check 'stage by stage' steps sskd_small "${teacher[@]}"
 check 'its phases' grep -q 'distill.mimic\[2\]' sskd_small/metrics.csv
+check 'graphs by multi-head attention' steps mhgd_small "${teacher[@]}" --epochs 1
+check 'its phases' grep -q 'distill.graph' mhgd_small/metrics.csv
 
 # ---- the driver of their runs ---------------------------------------------------------------------
 
