@@ -666,6 +666,18 @@ static bool soup_winograd(Gen *g, Op op) {
     return true;
 }
 
+// A few small matrices. Their gradient divides by gaps between values, of which random ones have small
+// ones; tests/grad has it.
+static bool soup_decompose(Gen *g, Op op) {
+    int64_t rows = 1 + gen_below(g, 5), columns = op == OP_eigh ? rows : 1 + gen_below(g, 7);
+    int64_t dim[3] = {1 + gen_below(g, 3), rows, columns};
+    int64_t most = rows < columns ? rows : columns;
+    Live x = fresh(g, g->real, 3, dim);
+    Node *y = gen_node(g, op, &x.node, 1, (Attrs){.count = 1 + gen_below(g, most)});
+    gen_live(g, ir_unary(g->graph, OP_stop_gradient, y), x.most * sqrt((double)(rows * columns)) + 1);
+    return true;
+}
+
 static bool soup_relayout(Gen *g, Op op) {
     for (int tries = 0; tries < 30 && g->pool.count; tries++) {
         Live x = g->pool.at[gen_below(g, (int64_t)g->pool.count)];
@@ -728,6 +740,8 @@ static SoupRule *rule_of(Op op) {
     }
     if (op_has(op, TILED))
         return soup_winograd;
+    if (op_has(op, DECOMPOSES))
+        return soup_decompose;
     if (op_has(op, CONTRACTS))
         return soup_conv;
     if (op_has(op, REDUCES))
