@@ -21,32 +21,40 @@ VARIANTS = {
     "torch": [f"{mode}{layout}{malloc}" for mode in ("eager", "compile") for layout in ("", "+cl")
               for malloc in ("", "+tcmalloc")],
 }
-# Relative differences of the loss from the first peer's that rounding may cause: before any update, after two.
+# Relative differences of the loss that rounding may cause, which training amplifies (hence a small learning rate in the
+# rows): before any update, after one, after two.
 LOSS_TOLERANCE = [1e-4, 1e-3, 3e-3]
 WARM_UP = 2
 PEAK_TOLERANCE = 0.05
 MOST_TRIES = 4
 
 
+class RowFailed(Exception):
+    """A row that cannot be timed; the others can."""
+
+
 class Server:
     """A process that runs a step per request."""
+
+    running = []
 
     def __init__(self, name, command, environment):
         self.name = name
         self.log = open(args.work / f"{name.replace(' ', '_')}.log", "w")
         self.process = subprocess.Popen([str(word) for word in command], env={**os.environ, **environment}, text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log)
+        self.running.append(self)
         self.expect("ready", self.answer())
 
     def answer(self):
         line = self.process.stdout.readline()
         if not line:
-            sys.exit(f"{self.name} ended with status {self.process.wait()}; see {self.log.name}")
+            raise RowFailed(f"{self.name} ended with status {self.process.wait()}; see {self.log.name}")
         return line.strip()
 
     def expect(self, wanted, found):
         if found != wanted:
-            sys.exit(f"{self.name} answers {found!r}, not {wanted!r}; see {self.log.name}")
+            raise RowFailed(f"{self.name} answers {found!r}, not {wanted!r}; see {self.log.name}")
 
     def ask(self, request):
         print(request, file=self.process.stdin, flush=True)
@@ -64,6 +72,7 @@ class Server:
         self.process.stdin.close()
         self.process.wait()
         self.log.close()
+        self.running.remove(self)
 
 
 def threads_environment():
@@ -128,7 +137,7 @@ def check_losses(row, servers):
         print(f"  {name}: losses {' '.join(f'{x:.6f}' for x in found)}")
         for k, tolerance in enumerate(LOSS_TOLERANCE):
             if not abs(found[k] - wanted[k]) <= tolerance * abs(wanted[k]):
-                sys.exit(f"{row}: loss {k + 1} of {name} is {found[k]}, of {servers[-1].name} {wanted[k]}")
+                raise RowFailed(f"loss {k + 1} of {name} is {found[k]}, of {servers[-1].name} {wanted[k]}")
 
 
 def take_turns(servers):
@@ -222,18 +231,27 @@ def read_arguments():
     parser.add_argument("--build", type=Path, default=root / "build" / "release")
     parser.add_argument("--venv", type=Path, default=root / "build" / "peers", help="where install.sh put the peers")
     parser.add_argument("--work", type=Path, default=root / "build" / "peers-work", help="weights, objects, logs")
-    parser.add_argument("--table", type=Path, default=root / "build" / "peers-work" / "table.md",
-                        help="rows are added there")
+    parser.add_argument("--table", type=Path, help="rows are added there (table.md in --work)")
     found = parser.parse_args()
     found.peers = found.peers.split(",")
     found.variants = {peer: names.split(",") for peer, names in
                       (part.split(":") for part in found.variants.split(";") if part)}
     found.work.mkdir(parents=True, exist_ok=True)
+    found.table = found.table or found.work / "table.md"
     return found
 
 
 if __name__ == "__main__":
     sys.stdout.reconfigure(line_buffering=True)
     args = read_arguments()
+    status = 0
     for row in args.rows:
-        write_table(time_row(row))
+        try:
+            write_table(time_row(row))
+        except (RowFailed, subprocess.CalledProcessError) as trouble:
+            print(f"{row} is left out: {trouble}", file=sys.stderr)
+            status = 1
+            for server in Server.running:
+                server.process.kill()
+            Server.running.clear()
+    sys.exit(status)

@@ -203,7 +203,7 @@ def make_step(row, image, label, variant):
 
         return step
     parameters = [p for module in row.trained for p in module.parameters()]
-    optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
+    optimizer = torch.optim.SGD(parameters, lr=0.001, momentum=0.9, weight_decay=5e-4, fused=True)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
