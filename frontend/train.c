@@ -181,9 +181,26 @@ static void collect_stmt(Elab *e, PhaseWork *work, const AstStmt *stmt) {
     }
 }
 
+// A block says each setting once. What an `if` in it says is another block's, and may differ.
+static void refuse_twice(Elab *e, const AstBlock *block, size_t at) {
+    const AstStmt *stmt = block->stmts[at];
+    for (size_t i = 0; i < at && stmt->kind == STMT_SETTING; i++) {
+        const AstStmt *before = block->stmts[i];
+        if (before->kind != STMT_SETTING ||
+            strcmp(before->setting.word.text, stmt->setting.word.text) != 0)
+            continue;
+        Diag *d = report_error(e, stmt->setting.word.span, "the setting `%s` stands twice",
+                               stmt->setting.word.text);
+        diag_note(d, before->setting.word.span, "first here");
+        return;
+    }
+}
+
 static void collect(Elab *e, PhaseWork *work, const AstBlock *block) {
-    for (size_t i = 0; i < block->count && !e->stopped; i++)
+    for (size_t i = 0; i < block->count && !e->stopped; i++) {
+        refuse_twice(e, block, i);
         collect_stmt(e, work, block->stmts[i]);
+    }
 }
 
 // ---- settings ----

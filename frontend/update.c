@@ -220,8 +220,14 @@ static bool clip(Elab *e, const PhaseWork *work, Update *update, size_t count) {
     Scope *outer = e->scope;
     AstExpr here = place(at->stmt->span);
     e->scope = at->scope;
-    Value limit = eval_expr(e, at->stmt->setting.values[0].value);
+    const AstExpr *value = at->stmt->setting.values[0].value;
+    Value limit = eval_expr(e, value);
     e->scope = outer;
+    if (limit.kind == VALUE_NUMBER && limit.number <= 0) {
+        fail(e, value->span, "`clip_norm` is a positive number, and this is %s",
+             value_text(e, limit));
+        return false;
+    }
     Value total = value_real(0);
     for (size_t i = 0; i < count; i++) {
         Value g = value_node(e, update[i].g);
