@@ -486,6 +486,8 @@ Value part_index(Elab *e, Value part, Value index, Span span);
 Value part_call(Elab *e, const Part *part, Args args, const Call *call);
 /// Applies one section of a model to x (sections.c).
 Value section_call(Elab *e, const Part *part, Args args, const Call *call);
+/// False, after a report, where a path leads to nothing in a model that is applied.
+bool part_exists(Elab *e, const Part *part, Span span);
 /// All storages and instances under a model, part or list of them. False after a report.
 bool part_storages(Elab *e, Value target, Span span, StorageInfos *out);
 void part_mark(Elab *e, Value target, void (*mark)(Elab *, Instance *));
@@ -504,6 +506,7 @@ struct PendingLoad {
     Value source;          // a model or a part
     const PhaseWork *time; // whose beginning; NULL: the start of the run
     Span span;             // of the origin
+    Span target_span;      // of the target; `model … from`: of the origin
     bool declares;         // `model … from`
     bool is_inner;         // in a net, of a file or of what the net holds
 };

@@ -58,13 +58,18 @@ static const PhaseWork *time_here(const Elab *e) {
 }
 
 static void note_one(Elab *e, Value target, Value origin, const PhaseWork *time, Span span,
-                     bool declares) {
+                     const Span *at) {
+    bool declares = !at;
     if (target.kind == VALUE_MODEL && declares) {
         if (target.model->has_origin) // a model in a net, which is applied again
             return;
         target.model->has_origin = true;
     }
-    PendingLoad load = {.target = target, .time = time, .span = span, .declares = declares};
+    PendingLoad load = {.target = target,
+                        .time = time,
+                        .span = span,
+                        .target_span = at ? *at : span,
+                        .declares = declares};
     const Instance *net = e->app && e->app->self->net ? e->app->self : NULL;
     if (owns_storage(origin)) {
         load.source = origin;
@@ -80,9 +85,10 @@ static void note_one(Elab *e, Value target, Value origin, const PhaseWork *time,
     vec_push(e->arena, &e->loads, load);
 }
 
-// A list of origins goes with a list of as many models; one origin fills each of a list.
+// A list of origins goes with a list of as many models; one origin fills each of a list. `at` is
+// where the target stands; NULL: in `model … from`.
 static void note(Elab *e, Value target, Value origin, const PhaseWork *time, Span span,
-                 bool declares) {
+                 const Span *at) {
     if (target.kind == VALUE_POISON || origin.kind == VALUE_POISON)
         return;
     if (value_is_list(origin)) {
@@ -94,19 +100,19 @@ static void note(Elab *e, Value target, Value origin, const PhaseWork *time, Spa
             fail(e, span, "`from` a list of %zu, for %zu models", count, list_count(target));
         } else {
             for (size_t i = 0; i < count; i++)
-                note(e, list_at(target, i), list_at(origin, i), time, span, declares);
+                note(e, list_at(target, i), list_at(origin, i), time, span, at);
         }
     } else if (value_is_list(target)) {
         for (size_t i = 0; i < list_count(target); i++)
-            note(e, list_at(target, i), origin, time, span, declares);
+            note(e, list_at(target, i), origin, time, span, at);
     } else {
-        note_one(e, target, origin, time, span, declares);
+        note_one(e, target, origin, time, span, at);
     }
 }
 
 void load_declared(Elab *e, const AstStmt *stmt, Value model) {
     Value origin = eval_expr(e, stmt->model.origin);
-    note(e, model, origin, time_here(e), stmt->model.origin->span, true);
+    note(e, model, origin, time_here(e), stmt->model.origin->span, NULL);
 }
 
 static bool is_target(Elab *e, Value v, Span span) {
@@ -127,7 +133,7 @@ void load_statement(Elab *e, const AstStmt *stmt) {
     Value target = eval_expr(e, stmt->load.target);
     if (is_target(e, target, stmt->load.target->span))
         note(e, target, eval_expr(e, stmt->load.origin), time_here(e), stmt->load.origin->span,
-             false);
+             &stmt->load.target->span);
 }
 
 // ---- what a side holds ----
@@ -322,12 +328,20 @@ static void outlive(Elab *e, const LoadSpec *load, const uint32_t *id, size_t co
     }
 }
 
+static bool names_part(Elab *e, Value v, Span span) {
+    return v.kind != VALUE_PART || part_exists(e, v.part, span);
+}
+
 static void resolve(Elab *e, const PendingLoad *pending) {
+    if (!names_part(e, pending->target, pending->target_span) ||
+        !names_part(e, pending->source, pending->span))
+        return;
     Side target = side_of(e, pending->target, pending->span);
     if (!target.held.count && pending->declares)
         return; // nothing applies it
     if (!target.held.count) {
-        Diag *d = report_error(e, pending->span, "`%s` has no parameters to load", target.name);
+        Diag *d = report_error(e, pending->target_span, "`%s` has no parameters to load",
+                               target.name);
         if (!root_of(pending->target)->applied)
             diag_help(d, "they come into being when it is applied");
         return;

@@ -168,6 +168,38 @@ static void names_below(Elab *e, const char *path, Names *names) {
     }
 }
 
+// `span` is that of the name, or of the path that holds it.
+static void no_part(Elab *e, const char *above, const char *name, Span span, bool is_path) {
+    Names names = {0};
+    names_below(e, above, &names);
+    Diag *d = report_error(e, span, "`%s` has no part `%s`", above, name);
+    const char *near = nearest_name(name, names.at, names.count);
+    if (near && is_path)
+        diag_help(d, "did you mean `%s`?", near);
+    else if (near && !strchr(name, '.'))
+        diag_fixit(d, span, near);
+    if (names.count)
+        diag_help(d, "it has %s", a_list_of(e, names.at, names.count));
+}
+
+bool part_exists(Elab *e, const Part *part, Span span) {
+    if (part->kind != PART_PATH || !part->root->applied)
+        return true;
+    const char *above = part->root->path;
+    for (const char *rest = part->path; rest;) {
+        const char *dot = strchr(rest, '.');
+        const char *name = dot ? arena_strndup(e->arena, rest, (size_t)(dot - rest)) : rest;
+        const char *full = arena_printf(e->arena, "%s.%s", above, name);
+        if (!has_path(e, full)) {
+            no_part(e, above, name, span, true);
+            return false;
+        }
+        above = full;
+        rest = dot ? dot + 1 : NULL;
+    }
+    return true;
+}
+
 static Value path_below(Elab *e, Instance *root, const char *prefix, const char *name, Span span) {
     const char *path = *prefix ? arena_printf(e->arena, "%s.%s", prefix, name) : name;
     StorageInfo *info = instance_storage(e, root, path);
@@ -175,16 +207,8 @@ static Value path_below(Elab *e, Instance *root, const char *prefix, const char 
         return storage_value(e, info);
     const char *full = arena_printf(e->arena, "%s.%s", root->path, path);
     if (root->applied && !has_path(e, full)) {
-        const char *above =
-            *prefix ? arena_printf(e->arena, "%s.%s", root->path, prefix) : root->path;
-        Names names = {0};
-        names_below(e, above, &names);
-        Diag *d = report_error(e, span, "`%s` has no part `%s`", above, name);
-        const char *near = nearest_name(name, names.at, names.count);
-        if (near && !strchr(name, '.'))
-            diag_fixit(d, span, near);
-        if (names.count)
-            diag_help(d, "it has %s", a_list_of(e, names.at, names.count));
+        no_part(e, *prefix ? arena_printf(e->arena, "%s.%s", root->path, prefix) : root->path, name,
+                span, false);
         return value_poison();
     }
     return part_value(e, (Part){root, PART_PATH, path, 0});
