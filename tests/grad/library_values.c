@@ -150,6 +150,12 @@ typedef struct Edge {
 #define SOFT(x) (1 / (1 + exp(-(x)))) // of two logits that differ by x, others far below
 #define WINDOWS 1, 0, 1, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0
 
+// Matrices 4x4
+#define DIAGONAL(a, b, c, d) a, 0, 0, 0, 0, b, 0, 0, 0, 0, c, 0, 0, 0, 0, d
+#define FOUR(x)              x, x, x, x
+#define SIXTEEN(x)           FOUR(x), FOUR(x), FOUR(x), FOUR(x)
+#define EYE                  DIAGONAL(1, 1, 1, 1)
+
 // clang-format off
 static void edges_are_as_documented(void **state) {
     (void)state;
@@ -212,6 +218,27 @@ static void edges_are_as_documented(void **state) {
         {"edge_clip_to", {{"z", {0}}, {"w", {1, 2, 3}}}, 0, {0}},
         {"edge_clip_to", {{"z", {1, 2, 3}}, {"w", {0}}}, 0, {0}},
         {"edge_byot_final", {{"z", {1, 2, 3}}, {"w", {1, 2, 3}}, {"label", {0, 1, 2}}}, 15, {0}},
+        // values all equal, partly, almost; of one direction; of none; too small to be squared
+        {"edge_singular_values",
+         {{"flat", {EYE, DIAGONAL(2, 2, 1, 1), DIAGONAL(-3, 3, -3, 3), SIXTEEN(1), SIXTEEN(0),
+                    DIAGONAL(2e-200, 1e-200, 1e-200, 1e-200)}}},
+         80, {EYE, EYE, DIAGONAL(-1, 1, -1, 1), SIXTEEN(NAN), SIXTEEN(NAN)}},
+        {"edge_right_singular", // vectors of equal values have no direction, and no gradient
+         {{"flat", {EYE, DIAGONAL(5, 5, 5, 5), DIAGONAL(1, 1 + 1e-9, 1, 1), SIXTEEN(0), SIXTEEN(1),
+                    DIAGONAL(2e-200, 1e-200, 1e-200, 1e-200)}}}, 64, {0}},
+        {"edge_left_singular",
+         {{"flat", {EYE, DIAGONAL(5, 5, 5, 5), DIAGONAL(1, 1 + 1e-9, 1, 1), SIXTEEN(0), SIXTEEN(1),
+                    DIAGONAL(2e-200, 1e-200, 1e-200, 1e-200)}}}, 64, {0}},
+        {"edge_eigenvalues",
+         {{"flat", {EYE, DIAGONAL(2, 2, 1, 1), DIAGONAL(-3, 3, -3, 3), SIXTEEN(1), SIXTEEN(0),
+                    DIAGONAL(2e-200, 1e-200, 1e-200, 1e-200)}}},
+         96, {EYE, EYE, EYE, SIXTEEN(NAN), EYE, EYE}}, // of full vectors it is EYE but for rounding
+        {"edge_eigenvectors",
+         {{"flat", {EYE, DIAGONAL(5, 5, 5, 5), DIAGONAL(1, 1 + 1e-9, 1, 1), SIXTEEN(0), SIXTEEN(1),
+                    DIAGONAL(2e-100, 1e-100, 1e-100, 1e-100)}}}, 64, {0}},
+        {"far_edge_kd_svd", {{"flat", {0}}, {"image", {0}}}, 0, {0}},
+        {"far_edge_kd_svd", {{"flat", {SIXTEEN(1), SIXTEEN(1), SIXTEEN(2)}}, {"image", {SIXTEEN(1)}}},
+         0, {0}},
         {"edge_attention_transfer", {{"flat", {0}}}, 96, {0}},
     };
     // clang-format on
