@@ -787,10 +787,15 @@ static size_t builtin_param(const Builtin *b, const char *name) {
 Value call_builtin(Elab *e, const Builtin *b, Args args, const Call *call) {
     BuiltinCall c = {.builtin = b, .call = call, .args = args};
     Span span = call->callee_span;
+    if (call->as && in_a_net(e)) {
+        Call unnamed = *call;
+        unnamed.as = NULL;
+        return tap_value(e, call_builtin(e, b, args, &unnamed), call->span, call->as, call->as_span);
+    }
     if (call->as) {
         Diag *d = report_error(e, call->as_span,
                                "`as` names an instance of a net, and `%s` is a primitive", b->name);
-        diag_help(d, "a primitive has no parameters of its own");
+        diag_help(d, "a primitive has no parameters of its own; in a net its value would be a tap");
         return value_poison();
     }
     if (b->variadic)

@@ -243,10 +243,15 @@ Value call_function(Elab *e, const Function *function, Args args, const Call *ca
         return value_poison();
     if (is_open)
         return open_value(e, function, args, call);
+    if (call->as && decl->kind != STMT_NET && in_a_net(e)) {
+        Call unnamed = *call;
+        unnamed.as = NULL;
+        return tap_value(e, run_body(e, function, scope, &unnamed), call->span, call->as, call->as_span);
+    }
     if (call->as && decl->kind != STMT_NET) {
         Diag *d = report_error(e, call->as_span,
                                "`as` names an instance of a net, and `%s` is a fn", function->name);
-        diag_help(d, "a fn has no parameters of its own");
+        diag_help(d, "a fn has no parameters of its own; in a net its value would be a tap");
         return value_poison();
     }
     return run_body(e, function, scope, call);

@@ -461,6 +461,10 @@ Instance *instance_root(Elab *e, const char *path, const Function *net, Args arg
 void application_begin(Elab *e, Application *app, Instance *self);
 /// Applies a net inside the application at work, as an instance of its own.
 Value apply_net(Elab *e, const Function *net, Args args, const Call *call);
+/// Whether the body of a net is being run, so that a value may be named by `as`.
+bool in_a_net(const Elab *e);
+/// The value as a tap of the net that is being applied, a tensor from then on.
+Value tap_value(Elab *e, Value v, Span span, const char *name, Span name_span);
 void tap_record(Elab *e, Application *app, const char *path, Value value, Span span);
 Value tap_path(Elab *e, Value tensor, const char *path, Span span); // `s.layer1.0`, `s["..."]`
 Value tensor_section(Elab *e, Value tensor, Value index, Span span);

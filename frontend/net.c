@@ -228,6 +228,10 @@ Value apply_net(Elab *e, const Function *net, Args args, const Call *call) {
 
 // ---- taps ----
 
+bool in_a_net(const Elab *e) {
+    return e->app && e->app->self->net;
+}
+
 void tap_record(Elab *e, Application *app, const char *path, Value value, Span span) {
     if (!app || value.kind != VALUE_TENSOR || !good_path(e, path, span))
         return;

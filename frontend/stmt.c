@@ -107,18 +107,24 @@ static void exec_update(Elab *e, const AstStmt *stmt) {
     }
 }
 
+Value tap_value(Elab *e, Value v, Span span, const char *name, Span name_span) {
+    if (v.kind == VALUE_POISON)
+        return v;
+    Node *node = lift(e, v, NULL, span, "`tap`: ");
+    Tensor t = v.kind == VALUE_TENSOR ? *v.tensor : (Tensor){.node = node};
+    if (!node)
+        return value_poison();
+    v = value_tensor(e, t);
+    tap_record(e, e->app, name, v, name_span);
+    return v;
+}
+
 static void exec_tap(Elab *e, const AstStmt *stmt) {
     const char *name = eval_text(e, stmt->tap.name);
     Value v = eval_expr(e, stmt->tap.value);
     if (!name)
         return;
-    if (v.kind != VALUE_POISON) {
-        Node *node = lift(e, v, NULL, stmt->tap.value->span, "`tap`: ");
-        Tensor t = v.kind == VALUE_TENSOR ? *v.tensor : (Tensor){.node = node};
-        v = node ? value_tensor(e, t) : value_poison();
-    }
-    if (v.kind != VALUE_POISON)
-        tap_record(e, e->app, name, v, stmt->tap.name->span);
+    v = tap_value(e, v, stmt->tap.value->span, name, stmt->tap.name->span);
     if (ast_plain_string(stmt->tap.name))
         scope_set(e, e->scope, ast_plain_string(stmt->tap.name), v, stmt->tap.name->span)
             ->assignable = true;
