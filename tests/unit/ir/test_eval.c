@@ -371,12 +371,14 @@ static void convolutions_are_adjoint(void **state) {
     for (size_t i = 0; i < op_case_count(OP_conv2d); i++) {
         Arena arena = {0};
         OpCase c;
-        double x[MOST * MOST], weight[MOST * MOST], dy[MOST * MOST];
         op_case_build(OP_conv2d, i, module_new(&arena, "shapes", DT_F64), &c);
         CaseInput result = {.node = c.result, .index = 2};
         int64_t count_x = type_count(&c.input[0].node->type);
         int64_t count_weight = type_count(&c.input[1].node->type);
         int64_t count_y = type_count(&c.result->type);
+        double *x = arena_array(&arena, double, (size_t)count_x);
+        double *weight = arena_array(&arena, double, (size_t)count_weight);
+        double *dy = arena_array(&arena, double, (size_t)count_y);
         fill_whole(&c.input[0], 1, x);
         fill_whole(&c.input[1], 2, weight);
         fill_whole(&result, 3, dy);
