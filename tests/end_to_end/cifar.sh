@@ -1,19 +1,6 @@
 #!/bin/bash
 # cifar10 and cifar100 as data sets: tiny files made here. teachers_accuracy.sh has the real ones.
-set -u
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 2
-passed=0 failed=0
-
-ok() {
-    if eval "$2"; then
-        ((passed++))
-    else
-        ((failed++))
-        echo "FAILED: $1: $2"
-    fi
-}
+. "$(dirname "$0")/parts/cases.sh"
 
 # plane BYTE: 32 by 32 of one value, in octal.
 plane() { head -c 1024 /dev/zero | tr '\0' "\\$1"; }
@@ -92,5 +79,4 @@ sed -e 's/data set = /data base = /' -e 's/^model m/data set = base { view left 
     -e 's/(image, left, right, same, label)/(image, left, same, label)/' -e 's/left - right/left - same/' views.kd >again.kd
 ok 'another data set has views of its own' '"$KDC" run again.kd -- --out again --quiet'
 ok 'in place of those of the first' '[[ $(row again) =~ $apart ]]'
-echo "cases: $passed passed, $failed failed, 0 skipped"
-[[ $failed -eq 0 ]]
+finish

@@ -1,23 +1,6 @@
 #!/bin/bash
 # The multiply-adds that `kdc cost` works out from shapes, against those that kernels count while they run (--count).
-#
-#     KDC=build/release/kdc tests/end_to_end/counted_work.sh
-set -u
-root=$(cd "$(dirname "$0")/../.." && pwd)
-KDC=${KDC:-$root/build/release/kdc}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-passed=0 failed=0
-
-# check WHAT EXPECTED FOUND
-check() {
-    if [[ $2 = "$3" ]]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED $1: $2 expected, $3 found"
-    fi
-}
+. "$(dirname "$0")/parts/cases.sh"
 
 # both PROGRAM ARGUMENT ...: the step's multiply-adds forward and backward as worked out, then as counted.
 both() {
@@ -68,19 +51,19 @@ while read -r kernel stride pad groups in out; do
     name="conv $kernel, stride $stride, padding $pad, groups $groups, $in to $out"
     defines=(-D kernel=$kernel -D stride=$stride -D pad=$pad -D groups=$groups -D c_in=$in -D c_out=$out)
     read -r forward backward ran_forward ran_backward <<<"$(both conv -O0 "${defines[@]}")"
-    check "$name, worked out forward" $((first + nominal)) "$forward"
-    check "$name, worked out backward" $((first + 2 * nominal)) "$backward"
+    equal "$name, worked out forward" $((first + nominal)) "$forward"
+    equal "$name, worked out backward" $((first + 2 * nominal)) "$backward"
     # As it stands: each tap is a multiply-add, zero or not. The adjoint by the input asks for each of its places
     # which windows showed it, reached or not.
-    check "$name, -O0 forward" "$forward" "$ran_forward"
+    equal "$name, -O0 forward" "$forward" "$ran_forward"
     by_input=$((4 * out * 144 * kernel * kernel * in / groups))
-    check "$name, -O0 backward" $((first + nominal + by_input)) "$ran_backward"
+    equal "$name, -O0 backward" $((first + nominal + by_input)) "$ran_backward"
     # Optimised, taps outside the image are skipped in all three directions.
     read -r forward backward ran_forward ran_backward <<<"$(both conv -O2 --without=winograd "${defines[@]}")"
-    check "$name, worked out forward at -O2" $((first + nominal)) "$forward"
-    check "$name, worked out backward at -O2" $((first + 2 * nominal)) "$backward"
-    check "$name, -O2 forward" $((first + reached)) "$ran_forward"
-    check "$name, -O2 backward" $((first + 2 * reached)) "$ran_backward"
+    equal "$name, worked out forward at -O2" $((first + nominal)) "$forward"
+    equal "$name, worked out backward at -O2" $((first + 2 * nominal)) "$backward"
+    equal "$name, -O2 forward" $((first + reached)) "$ran_forward"
+    equal "$name, -O2 backward" $((first + 2 * reached)) "$ran_backward"
 done <<'END'
 1 1 0 1 16 16
 3 1 0 1 16 32
@@ -98,17 +81,17 @@ for pad in 0 1; do
     conv 3 1 $pad 1 64 64
     first=$((4 * 64 * 64 * 144)) pieces=$(((12 + 2 * pad - 2 + 3) / 4)) behind=$(((12 + 3) / 4))
     read -r forward backward ran_forward ran_backward <<<"$(both conv -D pad=$pad -D c_in=64 -D c_out=64)"
-    check "transformed, padding $pad, worked out forward" $((first + nominal)) "$forward"
-    check "transformed, padding $pad, worked out backward" $((first + 2 * nominal)) "$backward"
-    check "transformed, padding $pad, ran forward" $((first + 4 * pieces * pieces * 36 * 64 * 64)) "$ran_forward"
-    check "transformed, padding $pad, ran backward" \
+    equal "transformed, padding $pad, worked out forward" $((first + nominal)) "$forward"
+    equal "transformed, padding $pad, worked out backward" $((first + 2 * nominal)) "$backward"
+    equal "transformed, padding $pad, ran forward" $((first + 4 * pieces * pieces * 36 * 64 * 64)) "$ran_forward"
+    equal "transformed, padding $pad, ran backward" \
         $((first + 4 * (pieces * pieces + behind * behind) * 36 * 64 * 64)) "$ran_backward"
 done
 
 # Channels that fill no block of 16 are filled up with zeros, and these run too: 20 as 32.
 read -r forward _ ran_forward _ <<<"$(both conv --without=winograd -D c_out=20)"
-check 'filled blocks are not worked out' $((4 * 144 * 256 + 4 * 20 * 16 * 900)) "$forward"
-check 'but run' $((4 * 144 * 256 + 4 * 32 * 16 * 900)) "$ran_forward"
+equal 'filled blocks are not worked out' $((4 * 144 * 256 + 4 * 20 * 16 * 900)) "$forward"
+equal 'but run' $((4 * 144 * 256 + 4 * 32 * 16 * 900)) "$ran_forward"
 
 # ---- products of matrices --------------------------------------------------------------------------
 
@@ -130,9 +113,9 @@ END
 relations=$((13 * 13 * 10))
 for level in -O0 -O2; do
     read -r forward backward ran_forward ran_backward <<<"$(both linear $level)"
-    check "linear $level forward" $((13 * (37 * 50 + 50 * 10) + relations)) "$forward"
-    check "linear $level ran forward" "$forward" "$ran_forward"
-    check "linear $level ran backward" "$backward" "$ran_backward"
+    equal "linear $level forward" $((13 * (37 * 50 + 50 * 10) + relations)) "$forward"
+    equal "linear $level ran forward" "$forward" "$ran_forward"
+    equal "linear $level ran backward" "$backward" "$ran_backward"
 done
 
 # ---- a network, with what a phase computes once -------------------------------------------------------
@@ -151,9 +134,8 @@ train t on d {
 }
 END
 read -r forward _ ran_forward _ <<<"$(both net -O0)"
-check 'networks' "$forward" "$ran_forward"
+equal 'networks' "$forward" "$ran_forward"
 json=$("$KDC" cost "$work/net.kd" --count --json -O0 | grep '"t.step0"')
-check 'JSON has the count' "\"counted\": {\"forward\": $forward" "$(grep -o '"counted": {"forward": [0-9]*' <<<"$json")"
+equal 'JSON has the count' "\"counted\": {\"forward\": $forward" "$(grep -o '"counted": {"forward": [0-9]*' <<<"$json")"
 
-echo "cases: $passed passed, $failed failed, 0 skipped"
-[[ $failed = 0 ]]
+finish

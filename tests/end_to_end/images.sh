@@ -1,22 +1,8 @@
 #!/bin/bash
 # Folders of images: a run on the little ones of the fuzzer's corpus, and on Tiny ImageNet's where it is under
 # KDC_SHARED, against means that Pillow gives.
-set -u
-shared=$(realpath -m "${KDC_SHARED:-../../shared}")
-corpus=$PWD/fuzz/corpus/image
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 2
-passed=0 failed=0 skipped=0
-
-ok() {
-    if eval "$2"; then
-        ((passed++))
-    else
-        ((failed++))
-        echo "FAILED: $1: $2"
-    fi
-}
+. "$(dirname "$0")/parts/cases.sh"
+corpus=$root/tests/fuzz/corpus/image
 
 mkdir -p few/train/{ant,bee} few/val/bee
 cp "$corpus"/{colour,grey,alpha}.png few/train/ant
@@ -79,5 +65,4 @@ if [[ -e $shared/data/tiny-imagenet-10/tiny-imagenet-10.tar.zst ]] && command -v
 else
     ((skipped++))
 fi
-echo "cases: $passed passed, $failed failed, $skipped skipped"
-[[ $failed -eq 0 ]]
+finish

@@ -1,26 +1,9 @@
 #!/bin/bash
 # What `kdc cost` says of steps, their terms and phases: numbers worked out by hand, and what specialisation promises.
-#
-#     KDC=build/release/kdc tests/end_to_end/step_costs.sh
-set -u
-root=$(cd "$(dirname "$0")/../.." && pwd)
-KDC=${KDC:-$root/build/release/kdc}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-passed=0 failed=0
-
-# check WHAT EXPECTED FOUND
-check() {
-    if [[ $2 = "$3" ]]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED $1: $2 expected, $3 found"
-    fi
-}
+. "$(dirname "$0")/parts/cases.sh"
 
 # holds WHAT EXPRESSION
-holds() { check "$1: $2" 1 "$(($2))"; }
+holds() { equal "$1: $2" 1 "$(($2))"; }
 
 # work PROGRAM GRAPH COLUMN, kernels PROGRAM GRAPH COLUMN: of the two tables of a phase. `GRAPH TERM` is that of a term of
 # the graph, `GRAPH (shared)` what is left. Columns of the first: 1, 2 MACs forward and backward; 3, 4, 5 FLOPs forward,
@@ -55,13 +38,13 @@ train t on d {
 deploy m
 END
 cost linear
-check 'forward MACs' $((16 * (100 * 32 + 32 * 10))) "$(work linear t.step0 1)"
-check 'backward MACs: not by the image' $((16 * (100 * 32 + 2 * 32 * 10))) "$(work linear t.step0 2)"
-check 'update: p - lr * g' $((2 * (100 * 32 + 32 * 10))) "$(work linear t.step0 5)"
-check 'parameters' $((100 * 32 + 32 * 10)) "$(kernels linear t.step0 4)"
-check 'trained' $((100 * 32 + 32 * 10)) "$(phase linear t 1)"
-check 'frozen' 0 "$(phase linear t 2)"
-check 'train-only' 0 "$(phase linear t 3)"
+equal 'forward MACs' $((16 * (100 * 32 + 32 * 10))) "$(work linear t.step0 1)"
+equal 'backward MACs: not by the image' $((16 * (100 * 32 + 2 * 32 * 10))) "$(work linear t.step0 2)"
+equal 'update: p - lr * g' $((2 * (100 * 32 + 32 * 10))) "$(work linear t.step0 5)"
+equal 'parameters' $((100 * 32 + 32 * 10)) "$(kernels linear t.step0 4)"
+equal 'trained' $((100 * 32 + 32 * 10)) "$(phase linear t 1)"
+equal 'frozen' 0 "$(phase linear t 2)"
+equal 'train-only' 0 "$(phase linear t 3)"
 # What the backward pass reads of the forward pass: the hidden layer, and of the loss at most the logits and two numbers
 # an example.
 kept=$(kernels linear t.step0 5) hidden=$((16 * 32 * 4))
@@ -115,8 +98,8 @@ cost terms
 for c in 1 2 3 4 5; do
     sum=0
     for term in ce kl cd '(shared)'; do sum=$((sum + $(work terms "distill.step0 $term" $c))); done
-    check "terms and shared part are the whole, column $c" "$(work terms distill.step0 $c)" $sum
-    check "of a single term all is its own, column $c" "$(work terms alone.step0 $c)" "$(work terms 'alone.step0 loss' $c)"
+    equal "terms and shared part are the whole, column $c" "$(work terms distill.step0 $c)" $sum
+    equal "of a single term all is its own, column $c" "$(work terms alone.step0 $c)" "$(work terms 'alone.step0 loss' $c)"
 done
 connectors=0 connector_macs=0
 for i in 0 1 2; do
@@ -124,21 +107,21 @@ for i in 0 1 2; do
     connectors=$((connectors + width * 2 * width + 4 * width)) # and batch norm
     connector_macs=$((connector_macs + width * 2 * width * size * size))
 done
-check 'the connectors are cd alone: parameters' $connectors "$(kernels terms 'distill.step0 cd' 4)"
-check 'the connectors are cd alone: forward' $((4 * connector_macs)) "$(work terms 'distill.step0 cd' 1)"
-check 'the connectors are cd alone: backward' $((2 * 4 * connector_macs)) "$(work terms 'distill.step0 cd' 2)"
+equal 'the connectors are cd alone: parameters' $connectors "$(kernels terms 'distill.step0 cd' 4)"
+equal 'the connectors are cd alone: forward' $((4 * connector_macs)) "$(work terms 'distill.step0 cd' 1)"
+equal 'the connectors are cd alone: backward' $((2 * 4 * connector_macs)) "$(work terms 'distill.step0 cd' 2)"
 # The head of the teacher is there for kl alone; that of the student for ce as well.
-check 'the head of the teacher is kl alone' $((4 * 128 * 10)) "$(work terms 'distill.step0 kl' 1)"
-check 'parameters of kl' $((128 * 10 + 10)) "$(kernels terms 'distill.step0 kl' 4)"
-check 'ce has no multiply-adds of its own' 0 "$(work terms 'distill.step0 ce' 1)"
+equal 'the head of the teacher is kl alone' $((4 * 128 * 10)) "$(work terms 'distill.step0 kl' 1)"
+equal 'parameters of kl' $((128 * 10 + 10)) "$(kernels terms 'distill.step0 kl' 4)"
+equal 'ce has no multiply-adds of its own' 0 "$(work terms 'distill.step0 ce' 1)"
 # What a term costs is what the step without it does not.
-check 'without cd' "$(work terms plain.step0 1)" $(($(work terms distill.step0 1) - $(work terms 'distill.step0 cd' 1)))
-check 'without cd, backward' "$(work terms plain.step0 2)" \
+equal 'without cd' "$(work terms plain.step0 1)" $(($(work terms distill.step0 1) - $(work terms 'distill.step0 cd' 1)))
+equal 'without cd, backward' "$(work terms plain.step0 2)" \
     $(($(work terms distill.step0 2) - $(work terms 'distill.step0 cd' 2)))
 student=$(awk '$1 == "student" { print $2 }' "$work/terms.cost") teacher=$(awk '$1 == "teacher" { print $2 }' "$work/terms.cost")
-check 'trained' $((student + connectors)) "$(phase terms distill 1)"
-check 'frozen' "$teacher" "$(phase terms distill 2)"
-check 'train-only' $((teacher + connectors)) "$(phase terms distill 3)"
+equal 'trained' $((student + connectors)) "$(phase terms distill 1)"
+equal 'frozen' "$teacher" "$(phase terms distill 2)"
+equal 'train-only' $((teacher + connectors)) "$(phase terms distill 3)"
 
 # ---- names of terms ------------------------------------------------------------------------------
 
@@ -159,7 +142,7 @@ train t on d {
 }
 END
 "$KDC" cost "$work/names.kd" --json >"$work/names.json"
-check 'a loop adds up its terms; a fn is one' \
+equal 'a loop adds up its terms; a fn is one' \
     'cross_entropy(z, label)@9 mean(z) * k@10 mean(z) * k #2@10 both(z, label)@12 0.5 * sum(z)@12 ' \
     "$(sed -n 's/.*{"term": "\([^"]*\)".*"line": \([0-9]*\).*/\1@\2/p' "$work/names.json" | tr '\n' ' ')"
 
@@ -207,11 +190,11 @@ first=$(flops 'sskd.mimic[0].step0') all=$(flops at_once.step0)
 holds 'the first stage costs less than 40 % of all at once' "100 * $first < 40 * $all"
 # Forward to layer1 of both, as tests/end_to_end/network_costs.sh has it; backward the student's without its image.
 stem=$((64 * 3 * 9 * 32 * 32)) layer1_student=152764416 layer1_teacher=228261888
-check 'nothing runs past section 0' $((128 * (layer1_student + layer1_teacher))) "$(work sskd 'sskd.mimic[0].step0' 1)"
-check 'backward of section 0' $((128 * (2 * layer1_student - stem))) "$(work sskd 'sskd.mimic[0].step0' 2)"
+equal 'nothing runs past section 0' $((128 * (layer1_student + layer1_teacher))) "$(work sskd 'sskd.mimic[0].step0' 1)"
+equal 'backward of section 0' $((128 * (2 * layer1_student - stem))) "$(work sskd 'sskd.mimic[0].step0' 2)"
 # One stage on, the backward pass is that of the second section alone.
 section=$((286982144 - layer1_student)) begins=$((128 * 64 * 9 * 16 * 16 + 128 * 64 * 16 * 16))
-check 'no gradient of what stands before section 1' $((128 * (2 * section - begins))) "$(work sskd 'sskd.mimic[1].step0' 2)"
+equal 'no gradient of what stands before section 1' $((128 * (2 * section - begins))) "$(work sskd 'sskd.mimic[1].step0' 2)"
 # A frozen prefix keeps nothing: the later the section, the less.
 holds 'the head keeps next to nothing' "$(kernels sskd sskd.head.step0 5) < 128 * (512 + 100 + 8) * 4"
 for k in 1 2 3; do
@@ -220,20 +203,19 @@ for k in 1 2 3; do
 done
 holds 'what is kept of section 3 is smaller than one activation of section 0' \
     "$(kernels sskd 'sskd.mimic[3].step0' 5) < 2 * 128 * 64 * 32 * 32 * 4"
-check 'the head phase trains the head' $((512 * 100 + 100)) "$(phase sskd sskd.head 1)"
-check 'and has no teacher' 11168832 "$(phase sskd sskd.head 2)"
+equal 'the head phase trains the head' $((512 * 100 + 100)) "$(phase sskd sskd.head 1)"
+equal 'and has no teacher' 11168832 "$(phase sskd sskd.head 2)"
 
 # ---- the two forms agree; what is asked for wrongly -----------------------------------------------------
 
 "$KDC" cost "$work/terms.kd" --json >"$work/terms.json"
 line=$(grep '"term": "cd"' "$work/terms.json")
 number() { sed -n "s/.*\"$1\": {\"macs\": \([0-9-]*\), \"flops\": \([0-9-]*\), \"kernels\": \([0-9-]*\)}.*/\\$2/p" <<<"$line"; }
-check 'JSON: forward MACs of cd' "$(work terms 'distill.step0 cd' 1)" "$(number forward 1)"
-check 'JSON: backward FLOPs of cd' "$(work terms 'distill.step0 cd' 4)" "$(number backward 2)"
-check 'JSON: update kernels of cd' "$(kernels terms 'distill.step0 cd' 3)" "$(number update 3)"
-check 'JSON: opened and closed' "$(tr -cd '{[' <"$work/terms.json" | wc -c)" "$(tr -cd '}]' <"$work/terms.json" | wc -c)"
-check 'single passes' 'kdc: cost runs all passes; `--without` leaves single ones out' \
+equal 'JSON: forward MACs of cd' "$(work terms 'distill.step0 cd' 1)" "$(number forward 1)"
+equal 'JSON: backward FLOPs of cd' "$(work terms 'distill.step0 cd' 4)" "$(number backward 2)"
+equal 'JSON: update kernels of cd' "$(kernels terms 'distill.step0 cd' 3)" "$(number update 3)"
+equal 'JSON: opened and closed' "$(tr -cd '{[' <"$work/terms.json" | wc -c)" "$(tr -cd '}]' <"$work/terms.json" | wc -c)"
+equal 'single passes' 'kdc: cost runs all passes; `--without` leaves single ones out' \
     "$("$KDC" cost "$work/terms.kd" --passes=cse 2>&1)"
 
-echo "cases: $passed passed, $failed failed, 0 skipped"
-[[ $failed = 0 ]]
+finish

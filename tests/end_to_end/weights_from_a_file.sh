@@ -1,19 +1,6 @@
 #!/bin/bash
 # `model m = net(…) from "file"`: weights that one program leaves and another begins with.
-set -u
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 2
-passed=0 failed=0
-
-ok() {
-    if eval "$2"; then
-        ((passed++))
-    else
-        ((failed++))
-        echo "FAILED: $1: $2"
-    fi
-}
+. "$(dirname "$0")/parts/cases.sh"
 
 # expect STATUS STDERR COMMAND...: what it says of mistakes is STDERR, a pattern of the shell.
 expect() {
@@ -123,5 +110,4 @@ sed -e 's/from from_file//' net/learn.kd >net/fresh.kd
 "$KDC" run net/fresh.kd -D deep=true -- --out deep --quiet
 expect 2 "./binary: deep/teacher.safetensors does not fit \`teacher\`: unexpected: *, * and 4 more" \
     ./binary --load teacher=deep/teacher.safetensors --out sixth
-echo "cases: $passed passed, $failed failed, 0 skipped"
-[[ $failed -eq 0 ]]
+finish

@@ -1,8 +1,9 @@
 # Sourced by the scripts of this folder: a folder of their own to work in, and a count of cases.
-# They run with $KDC, the executable, and $KDC_BUILD, the build tree.
+# They run with $KDC, the executable (without it, the release build's), and $KDC_BUILD, the build tree.
 set -u
 parts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$parts/../../.." && pwd)
+KDC=$(realpath -m "${KDC:-$root/build/release/kdc}")
 shared=$(realpath -m "${KDC_SHARED:-$root/../shared}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -18,6 +19,26 @@ check() {
     else
         ((failed++))
         printf 'FAILED: %s\n  %s\n%s\n' "$name" "$*" "$(tail -n 40 <<<"$text")"
+    fi
+}
+
+# ok NAME EXPRESSION: a case, which passes if the expression does; for what needs the shell's own words.
+ok() {
+    if eval "$2"; then
+        ((passed++))
+    else
+        ((failed++))
+        echo "FAILED: $1: $2"
+    fi
+}
+
+# equal NAME EXPECTED FOUND: a case, which passes if the two are the same text.
+equal() {
+    if [[ $2 = "$3" ]]; then
+        ((passed++))
+    else
+        ((failed++))
+        echo "FAILED $1: $2 expected, $3 found"
     fi
 }
 
