@@ -27,7 +27,8 @@ enum {
     LONG_CHUNK = 32,        // where a kernel is too large for the second-level cache
     LARGE_KERNEL = 1 << 20, // bytes
     UNROLLED_PIECES = 4,    // of an image that are written out one by one
-    TASK_CHANNELS = 64,     // and filters, of a task by the kernel
+    TASKS_WANTED = 16,      // iterations of the parallel loop
+    FEWEST_FILTERS = 64,    // of a task, where filters are shared out
     KERNEL_CHANNELS = 16,   // of a task that transforms a kernel
 };
 
@@ -358,9 +359,10 @@ static void emit_image(const Pieces *p, const Square *square, const Chunk *chunk
 
 typedef struct Forward {
     Pieces p;
-    uint32_t image, product; // scratch: V, M
-    int64_t channels, filters;
-    int64_t vectors; // blocks of filters in a tile
+    uint32_t image, product;   // scratch: V, M
+    int64_t channels, filters; // filters of a task
+    int64_t vectors;           // blocks of filters in a tile
+    LoopExpr *first_block;     // of the task's filters
 } Forward;
 
 /// The sums of `count` pieces from `first` by the blocks of filters from `block`, at one point.
@@ -384,24 +386,19 @@ static void emit_product_tile(const Forward *f, LoopBody *body, LoopExpr *point,
             channel = loop_var(kernel, over_c);
             nest = &over_c->body;
             weight = loop_local(kernel, nest, "w", type, dim, 1);
-            LoopStmt *load =
-                loop_for(kernel, nest, LOOP_UNROLL, "v", zero, x_int(kernel, f->vectors), 1);
-            LoopExpr *v = loop_var(kernel, load);
-            LoopExpr *index[4] = {point, x_add(kernel, block, v), channel, lane};
-            loop_set(kernel, &load->body, weight, &v, 1, io->read(io->user, &load->body, 1, index));
+            LoopBody *load = nest;
+            LoopExpr *v = over(kernel, &load, LOOP_UNROLL, "v", x_int(kernel, f->vectors));
+            LoopExpr *u = x_add(kernel, f->first_block, x_add(kernel, block, v));
+            LoopExpr *index[4] = {point, u, channel, lane};
+            loop_set(kernel, load, weight, &v, 1, io->read(io->user, load, 1, index));
         }
-        LoopStmt *pieces = loop_for(kernel, nest, LOOP_UNROLL, "p", zero, x_int(kernel, count), 1);
-        at[1] = loop_var(kernel, pieces);
-        nest = &pieces->body;
+        at[1] = over(kernel, &nest, LOOP_UNROLL, "p", x_int(kernel, count));
         LoopExpr *here = x_add(kernel, line, at[1]);
         if (pass == 1)
             x = loop_let(
                 kernel, nest, "x",
                 x_load(kernel, f->image, x_add(kernel, x_mul(kernel, here, f->channels), channel)));
-        LoopStmt *vectors =
-            loop_for(kernel, nest, LOOP_UNROLL, "v", zero, x_int(kernel, f->vectors), 1);
-        at[0] = loop_var(kernel, vectors);
-        nest = &vectors->body;
+        at[0] = over(kernel, &nest, LOOP_UNROLL, "v", x_int(kernel, f->vectors));
         LoopExpr *sum = x_local(kernel, sums, at, 2);
         if (pass == 0) {
             loop_set(kernel, nest, sums, at, 2, x_real(kernel, 0.0, type));
@@ -459,7 +456,8 @@ static void emit_result(const Forward *f, const Chunk *chunk, LoopBody *body) {
             LoopExpr *column = x_offset(kernel, x_mul(kernel, place.column, TILE), k);
             LoopExpr *inside = x_inside(kernel, column, 0, shape->out_width);
             LoopBody *store = is_true(inside) ? row_body : &loop_if(kernel, row_body, inside)->body;
-            LoopExpr *index[4] = {place.image, filter, row, column};
+            LoopExpr *first = x_mul(kernel, f->first_block, TILE_BLOCK);
+            LoopExpr *index[4] = {place.image, x_add(kernel, first, filter), row, column};
             io->store(io->user, store, index, y[i * PIECE + k]);
         }
     }
@@ -481,22 +479,39 @@ static Square image_square(const ConvShape *shape) {
                     .matrix = &winograd_image};
 }
 
+/// Parts of the filters, each a task that transforms the image anew: one where chunks are enough to
+/// share out; never so many that the transforms weigh against the products.
+static int64_t filter_parts(int64_t filters, int64_t chunks) {
+    int64_t parts = 1;
+    while (parts * chunks < TASKS_WANTED && filters / parts % (2 * FEWEST_FILTERS) == 0)
+        parts *= 2;
+    return parts;
+}
+
 int64_t tile_winograd(const TileIO *io, const ConvShape *shape) {
     LoopKernel *kernel = io->kernel;
     int64_t kernel_bytes = POINTS * shape->channels * shape->filters * element_bytes(shape->type);
     Forward f = {.p = cut(io, shape, kernel_bytes > LARGE_KERNEL ? LONG_CHUNK : CHUNK),
-                 .channels = shape->channels,
-                 .filters = shape->filters,
-                 .vectors = vectors_of(shape->filters / TILE_BLOCK)};
-    int64_t tasks = ceil_div(shape->batch, f.p.images) * f.p.row_chunks;
+                 .channels = shape->channels};
+    int64_t chunks = ceil_div(shape->batch, f.p.images) * f.p.row_chunks;
+    int64_t parts = filter_parts(shape->filters, chunks), tasks = parts * chunks;
+    f.filters = shape->filters / parts;
+    f.vectors = vectors_of(f.filters / TILE_BLOCK);
     f.image =
         loop_buffer(kernel, "v", shape->type, BUFFER_SCRATCH, POINTS * f.p.count * f.channels);
     f.product =
         loop_buffer(kernel, "m", shape->type, BUFFER_SCRATCH, POINTS * f.p.count * f.filters);
     LoopStmt *loop = loop_for(kernel, &kernel->body, LOOP_PARALLEL, "task", x_int(kernel, 0),
                               x_int(kernel, tasks), 1);
-    Chunk chunk = chunk_at(&f.p, &loop->body, loop_var(kernel, loop), x_int(kernel, 0),
-                           x_int(kernel, shape->batch), shape->batch % f.p.images == 0);
+    LoopExpr *number = loop_var(kernel, loop);
+    f.first_block = x_int(kernel, 0);
+    if (parts > 1) { // all chunks of a part in a row: its share of the kernel stays near
+        LoopExpr *part = loop_let(kernel, &loop->body, "filters", x_div(kernel, number, chunks));
+        f.first_block = x_mul(kernel, part, f.filters / TILE_BLOCK);
+        number = loop_let(kernel, &loop->body, "chunk", x_mod(kernel, number, chunks));
+    }
+    Chunk chunk = chunk_at(&f.p, &loop->body, number, x_int(kernel, 0), x_int(kernel, shape->batch),
+                           shape->batch % f.p.images == 0);
     Square square = image_square(shape);
     emit_image(&f.p, &square, &chunk, &loop->body, x_int(kernel, 0), f.image, f.channels);
     emit_product(&f, &loop->body);
@@ -552,27 +567,20 @@ static void emit_kernel_tile(const ByKernel *b, LoopBody *body, LoopExpr *point,
             line = x_add(kernel, x_mul(kernel, point, b->p.count), loop_var(kernel, loop));
             nest = &loop->body;
             dy = loop_local(kernel, nest, "dy", type, dim, 1);
-            LoopStmt *load =
-                loop_for(kernel, nest, LOOP_UNROLL, "v", zero, x_int(kernel, b->vectors), 1);
-            LoopExpr *v = loop_var(kernel, load);
+            LoopBody *load = nest;
+            LoopExpr *v = over(kernel, &load, LOOP_UNROLL, "v", x_int(kernel, b->vectors));
             LoopExpr *filter = x_mul(kernel, x_add(kernel, first_block, v), TILE_BLOCK);
             LoopExpr *from =
                 x_add(kernel, x_mul(kernel, line, b->filters), x_add(kernel, filter, lane));
-            loop_set(kernel, &load->body, dy, &v, 1, x_load(kernel, b->cotangent, from));
+            loop_set(kernel, load, dy, &v, 1, x_load(kernel, b->cotangent, from));
         }
-        LoopStmt *channels =
-            loop_for(kernel, nest, LOOP_UNROLL, "c", zero, x_int(kernel, b->width), 1);
-        at[1] = loop_var(kernel, channels);
-        nest = &channels->body;
+        at[1] = over(kernel, &nest, LOOP_UNROLL, "c", x_int(kernel, b->width));
         LoopExpr *channel = x_add(kernel, first_channel, at[1]), *x = NULL;
         if (pass == 2)
             x = loop_let(
                 kernel, nest, "x",
                 x_load(kernel, b->image, x_add(kernel, x_mul(kernel, line, b->channels), channel)));
-        LoopStmt *vectors =
-            loop_for(kernel, nest, LOOP_UNROLL, "v", zero, x_int(kernel, b->vectors), 1);
-        at[0] = loop_var(kernel, vectors);
-        nest = &vectors->body;
+        at[0] = over(kernel, &nest, LOOP_UNROLL, "v", x_int(kernel, b->vectors));
         LoopExpr *sum = x_local(kernel, sums, at, 2);
         sum_index(b, point, x_add(kernel, b->block, x_add(kernel, first_block, at[0])),
                   x_add(kernel, b->channel, channel), lane, index);
@@ -614,18 +622,11 @@ static void emit_chunk(const ByKernel *b, LoopBody *body, const Chunk *chunk, Lo
                      x_mul(kernel, tile, b->width), pieces, is_first);
 }
 
-static int64_t task_extent(int64_t extent) {
-    int64_t block = TASK_CHANNELS;
-    while (extent % block)
-        block /= 2;
-    return block;
-}
-
 int64_t tile_winograd_weight(const TileIO *io, const ConvShape *shape, int64_t parts) {
     LoopKernel *kernel = io->kernel;
     ByKernel b = {.p = cut(io, shape, LONG_CHUNK),
-                  .channels = task_extent(shape->channels),
-                  .filters = task_extent(shape->filters),
+                  .channels = winograd_task_channels(shape->channels),
+                  .filters = winograd_task_channels(shape->filters),
                   .parts = parts};
     b.vectors = int_min(4, b.filters / TILE_BLOCK);
     b.width = WEIGHT_SUMS / b.vectors;

@@ -20,3 +20,10 @@ const WinogradMatrix winograd_result = {
 int64_t winograd_pieces(int64_t extent) {
     return (extent + WINOGRAD_TILE - 1) / WINOGRAD_TILE;
 }
+
+int64_t winograd_task_channels(int64_t extent) {
+    int64_t channels = 64; // 36 sums of 64 by 64 and their pieces fit the second-level cache
+    while (extent % channels)
+        channels /= 2;
+    return channels;
+}

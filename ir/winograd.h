@@ -30,6 +30,9 @@ extern const WinogradMatrix winograd_image;  // B^T, 6 x 6
 extern const WinogradMatrix winograd_kernel; // G, 6 x 3
 extern const WinogradMatrix winograd_result; // A^T, 4 x 6
 
+/// Channels, or filters, that one task of a kernel's gradient takes of `extent` (whole blocks of
+/// 16).
+int64_t winograd_task_channels(int64_t extent);
 /// Pieces along an axis of `extent` pixels of the result.
 int64_t winograd_pieces(int64_t extent);
 

@@ -19,7 +19,6 @@ enum {
     BLOCK = WINOGRAD_BLOCK,
     LEAST_PIECES = 32, // below which there is no work to share out
     WANTED_TASKS = 8,  // of a weight gradient
-    TASK_CHANNELS = 64,
 };
 
 /// What a convolution is as a sum: an image by a kernel to a result, whichever of the three is
@@ -106,16 +105,10 @@ static Node *by_input(Graph *graph, const Node *node, Node *dy, Node *w) {
                   append(graph, node, OP_winograd_kernel, w, NULL, &flip), &attrs);
 }
 
-static int64_t tasks_along(int64_t extent) {
-    int64_t block = TASK_CHANNELS;
-    while (extent % block)
-        block /= 2;
-    return extent / block;
-}
-
 /// The sum over all pieces gives few kernels: ranges of the batch apart, then together.
 static Node *by_weight(Graph *graph, const Node *node, const Shape *shape, Node *x, Node *dy) {
-    int64_t tasks = tasks_along(shape->channels) * tasks_along(shape->filters);
+    int64_t tasks = shape->channels / winograd_task_channels(shape->channels) *
+                    (shape->filters / winograd_task_channels(shape->filters));
     int64_t parts = (WANTED_TASKS + tasks - 1) / tasks, first = 0;
     parts = parts < shape->batch ? parts : shape->batch;
     int64_t images = (shape->batch + parts - 1) / parts;
