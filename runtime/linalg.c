@@ -187,14 +187,20 @@ static int64_t end_of_block(const double *d, const double *e, int64_t l, int64_t
     return l;
 }
 
+// The length of (a, b): by squares where none of them is lost.
+static double length(double a, double b) {
+    double square = a * a + b * b;
+    return square > 1e-200 && square < 1e200 ? sqrt(square) : hypot(a, b);
+}
+
 // One QL step with Wilkinson's shift on the block l .. m of T, whose rotations turn the rows of q.
 static void ql_step(double *restrict d, double *restrict e, double *restrict q, int64_t l,
                     int64_t m, int64_t n) {
     double half = (d[l + 1] - d[l]) / (2 * e[l]);
-    double shift = d[l] - e[l] / (half + copysign(hypot(half, 1), half));
+    double shift = d[l] - e[l] / (half + copysign(length(half, 1), half));
     double g = d[m] - shift, sine = 1, cosine = 1, carried = 0;
     for (int64_t i = m - 1; i >= l; i--) {
-        double f = sine * e[i], b = cosine * e[i], r = hypot(f, g);
+        double f = sine * e[i], b = cosine * e[i], r = length(f, g);
         e[i + 1] = r;
         if (r == 0) { // the bulge is gone early: the block falls in two here
             d[i + 1] -= carried;
@@ -311,7 +317,7 @@ static bool make_orthogonal(const Svd *t, int64_t i, int64_t j) {
     if (fabs(ab) <= (4 + sqrt((double)t->q)) * DBL_EPSILON * sqrt(aa) * sqrt(bb))
         return false;
     double half = (bb - aa) / (2 * ab);
-    double tangent = copysign(1, half) / (fabs(half) + hypot(half, 1));
+    double tangent = copysign(1, half) / (fabs(half) + length(half, 1));
     double cosine = 1 / sqrt(1 + tangent * tangent);
     turn_rows(a, b, cosine, cosine * tangent, t->q);
     turn_rows(t->s + i * t->p, t->s + j * t->p, cosine, cosine * tangent, t->p);
