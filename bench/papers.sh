@@ -13,36 +13,19 @@ here=$(cd "$(dirname "$0")" && pwd)
 [ $# -ge 4 ] || { sed -n '2,5s/^# *//p' "$0" >&2; exit 2; }
 kdc=$1 out=$2 data=$3 teacher=$4
 shift 4
-methods="alone cd byot sskd mhgd" seeds="1 2 3" once= threads=$(nproc) epochs=4
-while [ $# -gt 0 ]; do
-    case $1 in
-    --methods) methods=$2; shift ;;
-    --seeds) seeds=$2; shift ;;
-    --threads) threads=$2; shift ;;
-    --once) once=yes ;;
-    *) echo "papers.sh: unknown option $1" >&2; exit 2 ;;
-    esac
-    shift
-done
+methods="alone cd byot sskd mhgd" seeds="1 2 3" once= threads=$(nproc) epochs=4 # the runs' own
+options="methods seeds threads once"
+. "$here/ledger.sh"
+read_options "$@"
 mkdir -p "$out"
 out=$(cd "$out" && pwd) # the programs take paths from their own folder
 data=$(cd "$data" && pwd)
 teacher=$(cd "$(dirname "$teacher")" && pwd)/$(basename "$teacher")
-ledger=${LEDGER:-$here/ledger.tsv}
-[ -f "$ledger" ] || printf 'experiment\tseed\tepochs\ttop1\tseconds\tcommit\n' >"$ledger"
-
-# record EXPERIMENT SEED REPORT RUN_FOLDER SECONDS: a line of the ledger, with the last value of the report.
-record() {
-    local value
-    value=$(grep -o "\"test_$3\": *[0-9.]*" "$4/metrics.jsonl" | tail -n 1 | grep -o '[0-9.]*$')
-    printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$epochs" "$value" "$5" "$(git -C "$here" rev-parse --short HEAD)" \
-        >>"$ledger"
-}
 
 for seed in $seeds; do
     for method in $methods; do
         name=cifar100_$method
-        grep -q "^$name	$seed	$epochs	" "$ledger" && continue
+        ! is_recorded "$name" "$seed" || continue
         case $method in
         alone) program=$here/alone.kd ;;
         cd) program=$here/../examples/channel_distillation_small.kd ;;
