@@ -56,7 +56,39 @@ static void print_models(StrBuf *out, const ModelCosts *models) {
     }
 }
 
-static void put_work(StrBuf *out, const GraphCost *cost) {
+/// A graph, a loss term of it, or what its terms share.
+typedef struct Line {
+    const GraphCost *cost;
+    int64_t batch; // 0: not said
+    int64_t parameters;
+    bool is_graph;
+} Line;
+
+typedef void PutLine(StrBuf *out, const Line *line);
+
+// Each graph, its terms and what they share.
+static void put_lines(StrBuf *out, const PhaseCost *phase, PutLine *put) {
+    for (size_t i = 0; i < phase->rows.count; i++) {
+        const GraphRow *row = &phase->rows.at[i];
+        put_name(out, 0, row->graph->name);
+        put(out, &(Line){&row->cost, row->batch, row->parameters, true});
+        for (size_t t = 0; t < row->terms.count; t++) {
+            put_name(out, 2, row->terms.at[t].name);
+            put(out, &(Line){&row->terms.at[t].cost, 0, row->terms.at[t].parameters, false});
+        }
+        if (row->terms.count) {
+            put_name(out, 2, "(shared)");
+            put(out, &(Line){&row->shared, 0, row->shared_parameters, false});
+        }
+    }
+}
+
+static void put_work(StrBuf *out, const Line *line) {
+    const GraphCost *cost = line->cost;
+    if (line->batch)
+        put_number(out, 6, line->batch);
+    else
+        strbuf_printf(out, " %6s", line->is_graph ? "-" : "");
     put_number(out, 16, cost->stage[STAGE_FORWARD].macs);
     put_number(out, 16, cost->stage[STAGE_BACKWARD].macs + cost->stage[STAGE_UPDATE].macs);
     for (int s = 0; s < STAGE_COUNT; s++)
@@ -68,25 +100,7 @@ static void print_work(StrBuf *out, const PhaseCost *phase) {
     put_name(out, 0, "graph");
     strbuf_printf(out, " %6s %16s %16s %16s %16s %16s\n", "batch", "forward MACs", "backward MACs",
                   "forward FLOPs", "backward FLOPs", "update FLOPs");
-    for (size_t i = 0; i < phase->rows.count; i++) {
-        const GraphRow *row = &phase->rows.at[i];
-        put_name(out, 0, row->graph->name);
-        if (row->batch)
-            put_number(out, 6, row->batch);
-        else
-            strbuf_puts(out, "      -");
-        put_work(out, &row->cost);
-        for (size_t t = 0; t < row->terms.count; t++) {
-            put_name(out, 2, row->terms.at[t].name);
-            strbuf_printf(out, " %6s", "");
-            put_work(out, &row->terms.at[t].cost);
-        }
-        if (row->terms.count) {
-            put_name(out, 2, "(shared)");
-            strbuf_printf(out, " %6s", "");
-            put_work(out, &row->shared);
-        }
-    }
+    put_lines(out, phase, put_work);
 }
 
 // What the digits behind a step's name say: "[1-0]" is the first holds, the third does not.
@@ -107,12 +121,12 @@ static void print_conditions(StrBuf *out, const PhaseCost *phase) {
     }
 }
 
-static void put_kernels(StrBuf *out, const GraphCost *cost, int64_t parameters) {
+static void put_kernels(StrBuf *out, const Line *line) {
     for (int s = 0; s < STAGE_COUNT; s++)
-        put_number(out, s ? 8 : 7, cost->stage[s].kernels);
-    put_number(out, 14, parameters);
-    put_number(out, 14, cost->kept_bytes);
-    put_number(out, 14, cost->arena_bytes);
+        put_number(out, s ? 8 : 7, line->cost->stage[s].kernels);
+    put_number(out, 14, line->parameters);
+    put_number(out, 14, line->cost->kept_bytes);
+    put_number(out, 14, line->cost->arena_bytes);
     strbuf_putc(out, '\n');
 }
 
@@ -120,19 +134,7 @@ static void print_kernels(StrBuf *out, const PhaseCost *phase) {
     put_name(out, 0, "kernels");
     strbuf_printf(out, " %7s %8s %8s %14s %14s %14s\n", "forward", "backward", "update",
                   "parameters", "kept bytes", "arena bytes");
-    for (size_t i = 0; i < phase->rows.count; i++) {
-        const GraphRow *row = &phase->rows.at[i];
-        put_name(out, 0, row->graph->name);
-        put_kernels(out, &row->cost, row->parameters);
-        for (size_t t = 0; t < row->terms.count; t++) {
-            put_name(out, 2, row->terms.at[t].name);
-            put_kernels(out, &row->terms.at[t].cost, row->terms.at[t].parameters);
-        }
-        if (row->terms.count) {
-            put_name(out, 2, "(shared)");
-            put_kernels(out, &row->shared, row->shared_parameters);
-        }
-    }
+    put_lines(out, phase, put_kernels);
 }
 
 static void print_executed(StrBuf *out, const PhaseCost *phase) {
