@@ -270,6 +270,19 @@ Interval interval_join(Interval a, Interval b);
 Interval interval_quotient(Interval a, int64_t divisor);  // divisor > 0
 Interval interval_remainder(Interval a, int64_t divisor); // divisor > 0
 int64_t int_floor_div(int64_t a, int64_t b);
+
+static inline int64_t ceil_div(int64_t a, int64_t b) { // both positive
+    return (a + b - 1) / b;
+}
+
+static inline int64_t int_min(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static inline int64_t int_max(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
 bool x_is_int(const LoopExpr *expr, int64_t *value); // a constant of type S_INDEX
 bool x_equal(const LoopExpr *a, const LoopExpr *b);  // the same tree
 

@@ -3,10 +3,6 @@
 #include "codegen/lower_rules.h"
 #include "support/diag.h"
 
-static int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-
 // Element i of a draw is a function of i, so any cut into chunks gives the same numbers.
 int64_t lower_draws(Lower *l) {
     enum { CHUNK = 4096 };

@@ -206,9 +206,9 @@ static int64_t tile_einsum(Contraction *c, const TileIO *io) {
 // ---- convolutions
 // ----------------------------------------------------------------------------------------
 
-static ConvShape conv_shape(const Node *node, const Type *x, const Type *w, const Type *y) {
-    const Attrs *as = node->attrs;
-    ConvShape shape = {.type = scalar_type_of(node->type.dtype),
+// Extents of the image x and the result y.
+static ConvShape image_shape(const Node *node, const Type *x, const Type *y) {
+    return (ConvShape){.type = scalar_type_of(node->type.dtype),
                        .batch = x->dim[0],
                        .channels = x->dim[1],
                        .height = x->dim[2],
@@ -216,12 +216,18 @@ static ConvShape conv_shape(const Node *node, const Type *x, const Type *w, cons
                        .filters = y->dim[1],
                        .out_height = y->dim[2],
                        .out_width = y->dim[3],
-                       .groups = as->groups};
+                       .padding = {node->attrs->padding.at[0], node->attrs->padding.at[1]},
+                       .groups = 1};
+}
+
+static ConvShape conv_shape(const Node *node, const Type *x, const Type *w, const Type *y) {
+    const Attrs *as = node->attrs;
+    ConvShape shape = image_shape(node, x, y);
+    shape.groups = as->groups;
     for (int i = 0; i < 2; i++) {
         shape.kernel[i] = w->dim[w->rank - 2 + i];
         shape.stride[i] = as->stride.at[i];
         shape.dilation[i] = as->dilation.at[i];
-        shape.padding[i] = as->padding.at[i];
     }
     return shape;
 }
@@ -249,20 +255,12 @@ static int64_t tile_convolution(const Contraction *c, const TileIO *io) {
 
 // A 3x3 convolution of stride 1 of x to y.
 static ConvShape winograd_shape(const Node *node, const Type *x, const Type *y) {
-    const Attrs *as = node->attrs;
-    return (ConvShape){.type = scalar_type_of(node->type.dtype),
-                       .batch = x->dim[0],
-                       .channels = x->dim[1],
-                       .height = x->dim[2],
-                       .width = x->dim[3],
-                       .filters = y->dim[1],
-                       .out_height = y->dim[2],
-                       .out_width = y->dim[3],
-                       .kernel = {3, 3},
-                       .stride = {1, 1},
-                       .dilation = {1, 1},
-                       .padding = {as->padding.at[0], as->padding.at[1]},
-                       .groups = 1};
+    ConvShape shape = image_shape(node, x, y);
+    for (int i = 0; i < 2; i++) {
+        shape.kernel[i] = 3;
+        shape.stride[i] = shape.dilation[i] = 1;
+    }
+    return shape;
 }
 
 static int64_t tile_transformed(const Contraction *c, const TileIO *io) {

@@ -54,14 +54,6 @@ typedef struct TapConv {
     int64_t tile_vectors, tile_columns, tile_rows;
 } TapConv;
 
-static int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-
-static int64_t int_min(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 static LoopExpr *index_int(const TapConv *conv, int64_t value) {
     return x_int(conv->io->kernel, value);
 }
@@ -494,10 +486,6 @@ static int64_t emit_tap_conv(TapConv *conv, const TapAxis *rows, const TapAxis *
     return tasks;
 }
 
-static size_t scalar_bytes(ScalarType type) {
-    return type == S_F64 ? 8 : 4;
-}
-
 int64_t conv_small_groups(const ConvShape *shape) {
     int64_t width = shape->channels / shape->groups;
     bool same = shape->filters == shape->channels && shape->channels % TILE_BLOCK == 0;
@@ -537,7 +525,7 @@ int64_t tile_conv2d(const TileIO *io, const ConvShape *shape) {
             .extent = i ? shape->width : shape->height,
         };
     int64_t weight_bytes = shape->filters * conv.reduced * shape->kernel[0] * shape->kernel[1] *
-                           (int64_t)scalar_bytes(shape->type);
+                           (int64_t)scalar_size_bytes(shape->type);
     return emit_tap_conv(&conv, &axis[0], &axis[1], 1, weight_bytes);
 }
 
@@ -595,6 +583,6 @@ int64_t tile_conv2d_input(const TileIO *io, const ConvShape *shape) {
         }
     }
     int64_t weight_bytes = shape->filters * group_channels * shape->kernel[0] * shape->kernel[1] *
-                           (int64_t)scalar_bytes(shape->type);
+                           (int64_t)scalar_size_bytes(shape->type);
     return emit_tap_conv(&conv, rows, columns, count, weight_bytes);
 }

@@ -25,14 +25,6 @@ typedef struct GroupTile {
     LoopExpr *first_channel, *first_row_tap;
 } GroupTile;
 
-static int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-
-static int64_t int_min(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 static LoopExpr *filter_of(const GroupTile *tile) {
     LoopKernel *kernel = tile->io->kernel;
     return x_add(kernel, x_mul(kernel, tile->block, TILE_BLOCK), tile->lane);

@@ -31,14 +31,6 @@ typedef struct WeightTile {
     LoopExpr *tap[2];
 } WeightTile;
 
-static int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-
-static int64_t int_min(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 /// Cycles of one multiply-add in a tile of `vectors` filter vectors by SUMS / vectors channels. For
 /// each pixel of a task's 16 channels: the multiply-adds of all taps; what each tile and tap reads
 /// from the second-level cache, dy's vectors and a line of x, of which a quarter shows; what comes
@@ -240,7 +232,7 @@ int64_t tile_conv2d_weight(const TileIO *io, const ConvShape *shape, int64_t par
     tile.tile_channels = int_min(tile.block, SUMS / tile.tile_vectors);
 
     int64_t part_images = ceil_div(shape->batch, parts > 0 ? parts : 1);
-    int64_t element_bytes = shape->type == S_F64 ? 8 : 4;
+    int64_t element_bytes = (int64_t)scalar_size_bytes(shape->type);
     int64_t image_bytes =
         element_bytes * (tile.block * shape->height * shape->width +
                          tile.tile_vectors * TILE_BLOCK * shape->out_height * shape->out_width);

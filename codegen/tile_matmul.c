@@ -23,14 +23,6 @@ typedef struct MatmulTile {
     LoopExpr *batch;
 } MatmulTile;
 
-static int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-
-static int64_t int_min(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 /// One register tile: `rows` rows from `row`, `vectors` vectors of `lanes` columns from `column`.
 static void emit_tile(const MatmulTile *tile, LoopBody *body, LoopExpr *row, int64_t rows,
                       LoopExpr *column, int64_t vectors, int64_t lanes) {
@@ -141,7 +133,7 @@ int64_t tile_matmul(const TileIO *io, const MatmulShape *shape) {
     int64_t panel_width = TILE_VECTORS * LANES;
     if (shape->columns < 4 || shape->rows * shape->columns * shape->depth < 512)
         return 0; // the plain loops do as well
-    int64_t element_bytes = shape->type == S_F64 ? 8 : 4;
+    int64_t element_bytes = (int64_t)scalar_size_bytes(shape->type);
     if (!shape->unit_n && shape->depth * panel_width * element_bytes > PANEL_BYTES_MAX)
         return 0;
     MatmulTile tile = {.io = io, .shape = shape};

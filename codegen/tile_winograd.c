@@ -56,18 +56,6 @@ typedef struct Place {
     LoopExpr *block;
 } Place;
 
-static int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-
-static int64_t int_min(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
-static int64_t int_max(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-
 // ---- transforms
 // -----------------------------------------------------------------------------------
 
@@ -463,10 +451,6 @@ static void emit_result(const Forward *f, const Chunk *chunk, LoopBody *body) {
     }
 }
 
-static int64_t element_bytes(ScalarType type) {
-    return type == S_F64 ? 8 : 4;
-}
-
 static int64_t vectors_of(int64_t blocks) {
     return blocks % 2 == 0 ? 2 : blocks % 3 == 0 ? 3 : 1;
 }
@@ -490,7 +474,8 @@ static int64_t filter_parts(int64_t filters, int64_t chunks) {
 
 int64_t tile_winograd(const TileIO *io, const ConvShape *shape) {
     LoopKernel *kernel = io->kernel;
-    int64_t kernel_bytes = POINTS * shape->channels * shape->filters * element_bytes(shape->type);
+    int64_t kernel_bytes =
+        POINTS * shape->channels * shape->filters * (int64_t)scalar_size_bytes(shape->type);
     Forward f = {.p = cut(io, shape, kernel_bytes > LARGE_KERNEL ? LONG_CHUNK : CHUNK),
                  .channels = shape->channels};
     int64_t chunks = ceil_div(shape->batch, f.p.images) * f.p.row_chunks;
