@@ -42,6 +42,7 @@ typedef struct Deploy {
     const char *output;
     Kind kind;
     Vec(WeightsFile) files;
+    Map trained;    // names of parameters that a step writes
     Module *module; // whose storages are to be filled
     char *storage, *phase; // by the module's offsets; malloc'ed
 } Deploy;
@@ -192,13 +193,15 @@ static void list_end(StrBuf *list, size_t number) {
 
 /// Fills all storages of the module that are of the program, or says what is missing.
 static bool fill_storages(Deploy *d) {
-    StrBuf missing = {.arena = d->arena}, other = {.arena = d->arena};
-    size_t missing_count = 0, other_count = 0;
+    StrBuf missing = {.arena = d->arena}, other = {.arena = d->arena}, before = {.arena = d->arena};
+    size_t missing_count = 0, other_count = 0, before_count = 0;
     for (size_t i = 0; i < d->module->storages.count; i++) {
         const Storage *storage = d->module->storages.at[i];
         if (storage->kind == STORAGE_PHASE)
             continue;
         const KdrtTensor *tensor = find_tensor(d, storage->name);
+        if (tensor && !d->c->options->weights.count && map_has(&d->trained, storage->name))
+            list_name(&before, before_count++, storage->name);
         if (!tensor)
             list_name(&missing, missing_count++, storage->name);
         else if (!fill_storage(d, storage, tensor))
@@ -206,6 +209,12 @@ static bool fill_storages(Deploy *d) {
     }
     list_end(&missing, missing_count);
     list_end(&other, other_count);
+    list_end(&before, before_count);
+    if (before_count)
+        fprintf(stderr,
+                "kdc: warning: `%s` gets the weights that the program begins with, and trains on: "
+                "%s; --weights RUN takes what a run has left\n",
+                d->spec->name, strbuf_text(&before));
     if (missing_count)
         fprintf(stderr, "kdc: `%s` has no weights for %s; give --weights FILE, as a run leaves it "
                 "(runs/%s/%s.safetensors)\n", d->spec->name, strbuf_text(&missing),
@@ -384,10 +393,27 @@ static bool draws_numbers(const Deploy *d, const Graph *graph) {
     return false;
 }
 
+/// Notes the names of the parameters that a step writes.
+static void note_trained(Deploy *d, const Module *module) {
+    map_init(&d->trained, d->arena);
+    for (size_t g = 0; g < module->graphs.count; g++) {
+        const Graph *graph = module->graphs.at[g];
+        for (size_t i = 0; graph->role == GRAPH_STEP && i < graph->nodes.count; i++) {
+            const Node *node = graph->nodes.at[i];
+            if (node->op != OP_write)
+                continue;
+            Storage *storage = module->storages.at[node->attrs->storage];
+            if (storage->kind == STORAGE_PARAMETER)
+                map_set(&d->trained, storage->name, storage);
+        }
+    }
+}
+
 /// The program's module becomes the deployment's graph alone: no other is compiled.
 static Deployment *cut_out(Deploy *d) {
     Compilation *c = d->c;
     Module *module = c->program->module;
+    note_trained(d, module);
     Graph *graph = module->graphs.at[d->spec->graph];
     module->graphs.count = 1;
     module->graphs.at[0] = graph;
