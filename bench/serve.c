@@ -1,19 +1,19 @@
 // bench/serve.c -- runs the steps of a compiled program on request, so that a driver can let
 // programs take turns.
 //
-//     kdc s1.kd --emit=obj -o s1.o && cc -shared -o s1.so s1.o
-//     bench_serve ./s1.so [--threads N] [--eval]
+//     kdc s1.kd --emit=obj -o s1.o && cc -o s1 s1.o libbench_serve.a libkdrt.a ...   (peers/run.py)
+//     ./s1 [--threads N] [--eval]
 //
 // The first phase's first step graph, or with --eval its first evaluation's, is what runs. There is
 // no data set: the graph's inputs come from `load` and stay. Requests and answers are a line each;
 // the first answer comes unasked.
 //
 //     (start)     ready
-//     load FILE   ok: parameters, states and the inputs ("input.image") are those of a safetensors
-//     file step        MILLISECONDS LOSS: one run of the graph, and its report `loss` peak GFLOP/s
-//     of threads that do nothing but multiply-adds, the median of some milliseconds mark        ok:
-//     from now on `memory` counts memory      MB, the largest that was resident since `mark`
-#include <dlfcn.h>
+//     load FILE   ok: parameters, states and the inputs ("input.image") are those of a safetensors file
+//     step        MILLISECONDS LOSS: one run of the graph, and its report `loss`
+//     peak        GFLOP/s of threads that do nothing but multiply-adds, the median of some milliseconds
+//     mark        ok: from now on `memory` counts
+//     memory      MB, the largest that was resident since `mark`
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,14 +22,8 @@
 #include "runtime/run.h"
 #include "runtime/threads.h"
 
-/// What generated code may call must be in this program for it to be found there.
-typedef void EntryPoint(void);
-extern EntryPoint *const entry_points[];
-EntryPoint *const entry_points[] = {
-#define ENTRY(name, signature) (EntryPoint *)name,
-#include "runtime/abi.def"
-#undef ENTRY
-};
+/// Of the object that this is linked with.
+extern const KdrtProgram kdrt_program;
 
 typedef struct Server {
     Env env;
@@ -65,12 +59,7 @@ static void run_graph(Server *server, int64_t graph) {
 // ---- start --------------------------------------------------------------------------------------
 
 static void open_program(Server *server, const char *path, bool evaluates) {
-    void *library = dlopen(path, RTLD_NOW);
-    server->program = library ? dlsym(library, "kdrt_program") : NULL;
-    if (!server->program) {
-        kdrt_fail(&server->error, STATUS_WORLD, "%s", dlerror());
-        give_up(server);
-    }
+    server->program = &kdrt_program;
     server->arena.env = &server->env;
     Manifest *m = &server->manifest;
     if (!kdrt_manifest_read(server->program, &server->arena, m, &server->error))
@@ -193,7 +182,7 @@ static void step(Server *server) {
     for (int64_t i = 0; i < graph->output_count; i++)
         if (!strcmp(graph->output[i].name, "loss")) {
             const char *at = (const char *)server->frame.output + graph->output[i].offset;
-            printf("%.4f %.9g\n", taken * 1e3, kdrt_dtype_get(graph->output[i].dtype, at));
+            printf("%.4f %.17g\n", taken * 1e3, kdrt_dtype_get(graph->output[i].dtype, at));
             return;
         }
     kdrt_fail(&server->error, STATUS_PROGRAM, "the program reports no `loss`");
@@ -232,18 +221,18 @@ int main(int argc, char **argv) {
     static Server server;
     int64_t threads = kdrt_core_count();
     bool evaluates = false;
-    for (int i = 2; i < argc; i++)
+    for (int i = 1; i < argc; i++)
         if (!strcmp(argv[i], "--eval"))
             evaluates = true;
         else if (!strcmp(argv[i], "--threads") && i + 1 < argc)
             threads = atoi(argv[++i]);
         else
             argc = 0;
-    if (argc < 2 || threads < 1) {
-        fputs("usage: bench_serve ./PROGRAM.so [--threads N] [--eval]\n", stderr);
+    if (argc < 1 || threads < 1) {
+        fputs("usage: PROGRAM [--threads N] [--eval]\n", stderr);
         return STATUS_PROGRAM;
     }
-    open_program(&server, argv[1], evaluates);
+    open_program(&server, argv[0], evaluates);
     open_frame(&server, threads);
     TeamGuard guard;
     kdrt_team_enter(&guard, threads);
