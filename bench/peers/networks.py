@@ -59,11 +59,11 @@ class ResNet(nn.Module):
     """A 3x3 stem and stages of blocks; those after the first halve the map. `stages` says how many are run: with fewer
     than all, forward() gives the last one's map."""
 
-    def __init__(self, blocks, widths, classes=100, block=BasicBlock, **block_args):
+    def __init__(self, blocks, widths, classes=100, block=BasicBlock, stem=None, **block_args):
         super().__init__()
-        self.conv1 = conv(3, widths[0], 3)
-        self.bn1 = nn.BatchNorm2d(widths[0])
-        inputs = widths[0]
+        inputs = stem or widths[0]
+        self.conv1 = conv(3, inputs, 3)
+        self.bn1 = nn.BatchNorm2d(inputs)
         for i, (count, width) in enumerate(zip(blocks, widths)):
             stage = []
             for j in range(count):
@@ -238,6 +238,25 @@ class Scala(nn.Module):
         return self.fc(feature), feature
 
 
+class Attention(nn.Module):
+    """An edge of MHGD from a front tap's vectors to a back tap's; its second phase uses the scores alone."""
+
+    def __init__(self, front, back, heads=8):
+        super().__init__()
+        d = (front + back) // 2
+        self.heads = heads
+        self.theta, self.theta_bn = nn.Linear(back, d * heads, bias=False), nn.BatchNorm1d(d * heads)
+        self.phi, self.phi_bn = nn.Linear(front, d * heads, bias=False), nn.BatchNorm1d(d * heads)
+        self.f1, self.f1_bn = nn.Linear(front, d, bias=False), nn.BatchNorm1d(d)
+        self.f2 = nn.Linear(d * heads, back)
+
+    def scores(self, front, back):
+        """[heads, N, N], back by front."""
+        theta = self.theta_bn(self.theta(back)).view(len(back), -1, self.heads)
+        phi = self.phi_bn(self.phi(front)).view(len(front), -1, self.heads)
+        return theta.permute(2, 0, 1) @ phi.permute(2, 1, 0)
+
+
 def resnet_cifar20():
     return ResNet([3, 3, 3], [16, 32, 64])
 
@@ -263,8 +282,8 @@ def resnext29():
 
 
 def fold_batch_norms(module):
-    """Batch norms into the convolutions before them, in a network that is only evaluated: each `bnK` into `convK`, and
-    in each nn.Sequential a norm into its predecessor."""
+    """Batch norms into the convolutions and linear layers before them, in a network that is only evaluated: each norm
+    into the layer that was made just before it."""
     for child in module.children():
         fold_batch_norms(child)
     names = [name for name, _ in module.named_children()]
@@ -272,4 +291,7 @@ def fold_batch_norms(module):
         first, norm = getattr(module, before), getattr(module, name)
         if isinstance(first, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             setattr(module, before, torch.nn.utils.fuse_conv_bn_eval(first, norm))
+            setattr(module, name, nn.Identity())
+        if isinstance(first, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
+            setattr(module, before, torch.nn.utils.fuse_linear_bn_eval(first, norm))
             setattr(module, name, nn.Identity())

@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
 """A row of bench/README.md in PyTorch, as one who knows it writes it; a step per request.
 
-    torch_steps.py ROW prepare FILE     weights and data, drawn with a fixed seed, to a safetensors file; prints FLOPs of a step
+    torch_steps.py ROW prepare FILE     weights and data, drawn with a fixed seed, to a safetensors file; prepare64 writes
+                                        the same values in double precision
+    torch_steps.py ROW facts FILE       prints the nominal operations of a step, the first losses, and how far rounding
+                                        may move these, as JSON
     torch_steps.py ROW VARIANT          answers requests on standard input, as bench/serve.c says
 
-ROW is s1 to s11, with `:64` another batch size. VARIANT is `eager` or `compile`, with `+cl` channels_last. The number of
-threads is that of OMP_NUM_THREADS."""
+ROW is s1 to s11, with `:64` another batch size. VARIANT is `eager` or `compile`, with `+cl` channels_last, with `+f64` in
+double precision. The number of threads is that of OMP_NUM_THREADS."""
 
+import json
+import math
 import re
 import sys
-import time
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +21,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import networks
+import serving
+
+LOSSES = 3  # that are compared: before any update, after one, after two
+DRAWS = 3  # of rounding errors
+
 
 
 def cross_entropy_of(model):
@@ -29,6 +38,7 @@ class Row:
 
     batch = 64
     evaluates = False
+    nesterov = False
 
     def __init__(self):
         self.models = nn.ModuleDict({"student": self.student()})
@@ -37,8 +47,16 @@ class Row:
     def finish(self):
         self.models.train()
 
+    def adjust(self, tensors):
+        """Changes what prepare() drew, where a row needs other sizes."""
+
     def loss(self, image, label):
         return F.cross_entropy(self.models["student"](image), label)
+
+    def backward(self, loss, parameters):
+        """Gradients of what loss() gave; returns the number to report."""
+        loss.backward()
+        return loss.detach()
 
     def freeze(self, module):
         module.eval().requires_grad_(False)
@@ -140,6 +158,104 @@ class S9(Row):
         return F.mse_loss(student(image), t)
 
 
+class AlignedVectors(torch.autograd.Function):
+    """Of maps x [N, C, HW] and unit vectors goal [N, C]: among the strongest right singular vectors of each map (of its
+    pixels by its channels) the one that fits the goal best, with its sign, [N, C]. One eigendecomposition of the
+    smaller Gram matrix; the gradient needs that one vector's alone (losses.md, 4.5), where autograd's would divide by the
+    differences of all pairs of values."""
+
+    @staticmethod
+    def forward(ctx, x, goal, spare):
+        several = 1 + spare
+        values, side, vectors = eigen_sides(x)
+        found = vectors[:, :, -several:] if vectors is not None else F.normalize(x @ side[:, :, -several:], dim=1)
+        fit = (goal.unsqueeze(1) @ found).squeeze(1)
+        best = fit.abs().argmax(1, keepdim=True)
+        v = torch.gather(found, 2, best.unsqueeze(1).expand(-1, x.shape[1], 1)).squeeze(2)
+        v = v * fit.gather(1, best).sign()
+        ctx.save_for_backward(x, v, values, side, best + values.shape[1] - several)
+        ctx.tall = vectors is not None
+        return v
+
+    @staticmethod
+    def backward(ctx, g):
+        x, v, values, side, best = ctx.saved_tensors
+        own = values.gather(1, best)
+        gap = own - values
+        inverse = torch.where(gap.abs() < 1e-6 * values[:, -1:], 0, 1 / gap)  # zero at `best` too
+        if ctx.tall:  # side: the right vectors
+            w = side @ (inverse * (side.mT @ g.unsqueeze(2)).squeeze(2)).unsqueeze(2)
+        else:  # side: the left ones, whose images are the right ones by their singular values
+            along = (side.mT @ (x.mT @ g.unsqueeze(2))).squeeze(2)
+            w = x @ (side @ (inverse / own * along).unsqueeze(2))
+            w += ((g - v * (v * g).sum(1, keepdim=True)) / own).unsqueeze(2)
+        v = v.unsqueeze(2)
+        return w @ (v.mT @ x) + v @ (w.mT @ x), None, None
+
+
+def eigen_sides(x):
+    """Eigenvalues, rising, of the smaller Gram matrix of maps [N, C, HW] and its eigenvectors; these again if they are of
+    the channels, else None."""
+    if x.shape[1] <= x.shape[2]:
+        values, vectors = torch.linalg.eigh(x @ x.mT)
+        return values, vectors, vectors
+    return *torch.linalg.eigh(x.mT @ x), None
+
+
+def strongest_vector(x):
+    """The first right singular vectors of maps [N, C, HW], their largest entries positive."""
+    _, side, vectors = eigen_sides(x)
+    v = vectors[:, :, -1] if vectors is not None else F.normalize((x @ side[:, :, -1:]).squeeze(2), dim=1)
+    return v * v.gather(1, v.abs().argmax(1, keepdim=True)).sign()
+
+
+class S10(Row):
+    nesterov = True
+    ramp = 0.5  # sigmoid of the epochs since the phase began: none
+
+    def __init__(self):
+        student, teacher = (networks.ResNet([n, n, n], [64, 128, 256], stem=32) for n in (1, 5))
+        edges = nn.ModuleList(networks.Attention(front, back) for front, back in ((64, 128), (128, 256)))
+        self.models = nn.ModuleDict({"student": student, "teacher": teacher, "edges": edges})
+        self.trained = [student]
+
+    def finish(self):
+        self.models.train()
+        self.freeze(self.models["teacher"])
+        self.freeze(self.models["edges"])
+
+    def adjust(self, tensors):
+        for name, value in tensors.items():
+            if name.startswith("edges.") and name.endswith("running_var"):
+                value *= 0.03  # about that of a linear layer of unit vectors, so that graphs are not flat
+
+    def loss(self, image, label):
+        student, teacher, edges = (self.models[name] for name in ("student", "teacher", "edges"))
+        with torch.no_grad():
+            t = [strongest_vector(y.flatten(2)) for y in teacher.maps(image)]
+            goals = [F.log_softmax(edge.scores(t[m], t[m + 1]).tanh(), 2) for m, edge in enumerate(edges)]
+        maps = student.maps(image)
+        s = [AlignedVectors.apply(y.flatten(2), v, 3) for y, v in zip(maps, t)]
+        graphs = 0
+        for m, (edge, goal) in enumerate(zip(edges, goals)):
+            found = F.log_softmax(edge.scores(s[m], s[m + 1]).tanh(), 2)
+            graphs = graphs + (found.exp() * (found - goal)).sum()
+        return F.cross_entropy(student.head(maps[-1])[0], label), graphs
+
+    def backward(self, losses, parameters):
+        """The graphs' gradient is no longer than the task's by the ramp, tensor by tensor."""
+        task, graphs = losses
+        total = torch.autograd.grad(task, parameters, retain_graph=True)
+        extra = torch.autograd.grad(graphs, parameters, allow_unused=True, materialize_grads=True)
+        limit = torch._foreach_norm(total)
+        length = torch._foreach_norm(extra)
+        scale = (self.ramp * torch.stack(limit) / torch.stack(length).clamp_min(1e-30)).clamp_max(1)
+        torch._foreach_add_(total, torch._foreach_mul(extra, scale.unbind()))
+        for parameter, gradient in zip(parameters, total):
+            parameter.grad = gradient
+        return (task + graphs).detach()
+
+
 class S11(Row):
     batch = 128
     evaluates = True
@@ -156,7 +272,7 @@ def make_row(text):
     return row
 
 
-def prepare(row, path):
+def prepare(row, path, dtype=torch.float32):
     """Default initialisation, with norms made so that nothing cancels or is one by chance."""
     generator = torch.Generator().manual_seed(1)
     tensors = {}
@@ -168,9 +284,10 @@ def prepare(row, path):
         elif name.endswith("running_var") or re.search(r"(bn\d?|bn_\w+|downsample\.1|shortcut\.1)\.weight$", name):
             value.uniform_(0.5, 1.5, generator=generator)
         tensors[name] = value.contiguous()
+    row.adjust(tensors)
     tensors["input.image"] = torch.randn(row.batch, 3, 32, 32, generator=generator)
     tensors["input.label"] = torch.randint(0, 100, (row.batch,), generator=generator, dtype=torch.int32)
-    save_file(tensors, path)
+    save_file({name: value.to(dtype) if value.is_floating_point() else value for name, value in tensors.items()}, path)
 
 
 def load(row, path):
@@ -186,6 +303,9 @@ def load(row, path):
 def make_step(row, image, label, variant):
     """A function that runs a step and returns its loss."""
     options = variant.split("+")
+    if "f64" in options:
+        row.models.double()
+        image = image.double()
     row.finish()
     if "cl" in options:
         row.models.to(memory_format=torch.channels_last)
@@ -194,6 +314,7 @@ def make_step(row, image, label, variant):
     if "compile" in options:
         if row.evaluates:
             torch._inductor.config.freezing = True
+        torch._functorch.config.donated_buffer = False  # S10 walks back twice
         loss_of = torch.compile(loss_of)
     if row.evaluates:
 
@@ -203,55 +324,49 @@ def make_step(row, image, label, variant):
 
         return step
     parameters = [p for module in row.trained for p in module.parameters()]
-    optimizer = torch.optim.SGD(parameters, lr=0.001, momentum=0.9, weight_decay=5e-4, fused=True)
+    optimizer = torch.optim.SGD(parameters, lr=0.001, momentum=0.9, weight_decay=5e-4, nesterov=row.nesterov, fused=True)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_of(image, label)
-        loss.backward()
+        loss = row.backward(loss_of(image, label), parameters)
         optimizer.step()
-        return loss.detach()
+        return loss
 
     return step
 
 
-def count_flops(row, path):
-    """Nominal operations of a step's convolutions and products, two for each multiply-add."""
+def shake(models, seed):
+    """Rounding errors of f32 as changes of the weights. A sum of K products in any order is the exact one of weights that
+    are off by about sqrt(K) roundoffs (Higham 2002, 3.1, with errors that are independent)."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in models.parameters():
+            terms = p[0].numel() if p.dim() > 1 else 1
+            p *= 1 + math.sqrt(terms) * 2**-24 * torch.randn(p.shape, generator=generator)
+
+
+def find_facts(name, path):
+    """Nominal operations of a step's convolutions and products, two for each multiply-add; the first losses; and how far
+    these are moved, at most, by shaken weights and another order of the sums."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
-        make_step(row, *load(row, path), "eager")()
-    return counter.get_total_flops()
+    def losses(variant="eager", seed=None, counter=None):
+        row = make_row(name)
+        image, label = load(row, path)
+        if seed is not None:
+            shake(row.models, seed)
+        step = make_step(row, image, label, variant)
+        if counter is None:
+            return [step().item() for _ in range(LOSSES)]
+        with counter:
+            first = step().item()
+        return [first] + [step().item() for _ in range(LOSSES - 1)]
 
-
-def resident_peak_mb():
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) * 1024e-6
-
-
-def serve(row, variant):
-    def say(text):
-        print(text, flush=True)
-
-    say("ready")
-    step = None
-    for line in sys.stdin:
-        request, _, argument = line.strip().partition(" ")
-        if request == "load":
-            step = make_step(row, *load(row, argument), variant)
-            say("ok")
-        elif request == "step":
-            start = time.perf_counter()
-            loss = step().item()
-            say(f"{(time.perf_counter() - start) * 1e3:.4f} {loss:.9g}")
-        elif request == "mark":
-            with open("/proc/self/clear_refs", "w") as file:
-                file.write("5")
-            say("ok")
-        elif request == "memory":
-            say(f"{resident_peak_mb():.1f}")
-        else:
-            say(f"unknown request: {request}")
+    counter = FlopCounterMode(display=False)
+    wanted = losses(counter=counter)
+    moved = [losses("eager" if seed % 2 else "eager+cl", seed) for seed in range(DRAWS)]
+    response = [max(abs(m[k] - wanted[k]) for m in moved) for k in range(LOSSES)]
+    return {"flops": counter.get_total_flops(), "losses": wanted, "response": response}
 
 
 def main():
@@ -260,9 +375,17 @@ def main():
     torch.set_flush_denormal(True)
     if variant == "prepare":
         prepare(row, sys.argv[3])
-        print(count_flops(row, sys.argv[3]))
+    elif variant == "prepare64":
+        prepare(row, sys.argv[3], torch.float64)
+    elif variant == "facts":
+        print(json.dumps(find_facts(sys.argv[1], sys.argv[3])))
     else:
-        serve(row, variant)
+
+        def start(path):
+            step = make_step(row, *load(row, path), variant)
+            return lambda: step().item()
+
+        serving.serve(start)
 
 
 if __name__ == "__main__":
