@@ -609,10 +609,12 @@ struct PhaseWork {
     Vec(Deferred) freezes, optimizes, steps, evals, phases;
     Vec(Group) groups;
     Value data;
-    Map slots;     // parameter to the Instance of its optimizer's states
+    Map slots;     // path to the Instance of a parameter's states: an optimizer's, a step's sums
     Map reached;   // names of parameters that some term reaches
     int32_t index; // into Program.phases; of a block, its first phase
     int32_t last_index;
+    const AstExpr *accumulate; // where batches_of_update stands; NULL: it is 1
+    int64_t batches_of_update;
 };
 
 typedef struct Term {
@@ -641,12 +643,15 @@ typedef struct Choices {
     Vec(Asked) asked; // each once, whatever way it was met on
     Vec(Answer) path; // in the order of asking: those of this way, beyond `at` to be given
     size_t at;
+    Node *updates; // with `accumulate`: the condition that the batch ends with an update
 } Choices;
 
 /// Goes on to the next way; false when there is none. The first is where all conditions hold.
 bool choices_next(Choices *choices);
 /// What was answered on this way: for each condition '1', '0', or '-' where it was not asked.
 const char *choices_answers(Elab *e, const Choices *choices);
+/// With `accumulate`: whether, on the way that is being gone, the batch ends with an update.
+bool choose_update(Elab *e, Choices *choices, const AstExpr *setting);
 /// True after a report that `count` ways are too many.
 bool choices_too_many(Elab *e, const Choices *choices, size_t count);
 void exec_when(Elab *e, const AstStmt *stmt);
@@ -657,6 +662,7 @@ struct StepWork {
     Map reports; // name to Span
     Choices *choices;
     bool is_eval;
+    bool gathers;           // with `accumulate`: a later batch updates
     bool passed_over;       // in a branch of a `when` that is not taken
     bool poisoned;          // a term is a mistake: nothing is known of what the others reach
     Instance *states;       // of an eval: what it keeps from batch to batch
@@ -684,9 +690,11 @@ bool bind_fields(Elab *e, const AstParam *params, size_t count, const DataSpec *
 void note_terms(Elab *e, Node *loss, Span span);
 /// Adds the trained parameters that the terms of a step reach to `reached`, by name (update.c).
 void step_reach(Elab *e, const StepWork *step, Map *reached);
-/// The updates of a step, from its terms: of the parameters in `reached`, whose gradient is zero
-/// where no term of this variant reaches them.
-void elaborate_updates(Elab *e, PhaseWork *work, StepWork *step, const Map *reached);
+/// The updates of step `number`, from its terms: of the parameters in `reached`, whose gradient is
+/// zero where no term of this variant reaches them. `weight` is what the batch counts among those
+/// of `accumulate`: its examples over those of a whole one.
+void elaborate_updates(Elab *e, PhaseWork *work, StepWork *step, int number, double weight,
+                       const Map *reached);
 bool field_type(const DataSpec *data, const char *name, Type *type);
 void step_statement(Elab *e, const AstStmt *stmt); // minimize, report
 Elab *elab_new(const FrontendOptions *options, Arena *arena, SourceSet *sources, DiagSink *diags);

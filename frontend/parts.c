@@ -410,6 +410,8 @@ void model_update(Elab *e, const AstStmt *stmt, Value target) {
         vec_push(e->arena, &values, node);
     }
     e->member = member;
+    if (e->step && e->step->gathers)
+        return; // a model changes with an update, and follows models that do
     for (size_t i = 0; i < values.count; i++) // all at once: each saw the values from before
         storage_update(e, infos.at[i], values.at[i]);
 }

@@ -225,8 +225,8 @@ typedef struct Run {
 
 typedef Vec(Run *) Runs;
 
-// False after a report.
-static bool run_step(Elab *e, PhaseWork *work, Deferred at, int number, int64_t batch,
+// False after a report. The smaller last batch ends an epoch, which is where an update is due.
+static bool run_step(Elab *e, PhaseWork *work, Deferred at, int number, int64_t batch, bool is_last,
                      Choices *choices, Run *run) {
     const DataSpec *data = e->program->data.at[work->data.data->index];
     const char *name = arena_printf(e->arena, "%s.step%d", work->name, number);
@@ -238,13 +238,15 @@ static bool run_step(Elab *e, PhaseWork *work, Deferred at, int number, int64_t 
     run->ctx = e->ctx = context_new(e, graph, streams_of(work, false, number));
     e->ctx->is_step = true;
     choices->at = 0;
+    if (work->accumulate && !is_last)
+        run->step.gathers = !choose_update(e, choices, work->accumulate);
     run_body_of(e, work, at, data, batch, &run->step);
     e->ctx = outer;
     return e->diags->error_count == errors && !e->stopped && !run->step.poisoned;
 }
 
 // All ways, on batches of one size. False after a report.
-static bool run_ways(Elab *e, PhaseWork *work, Deferred at, int number, int64_t batch,
+static bool run_ways(Elab *e, PhaseWork *work, Deferred at, int number, int64_t batch, bool is_last,
                      Choices *choices, Runs *runs) {
     bool good = true;
     size_t count = 0;
@@ -252,7 +254,7 @@ static bool run_ways(Elab *e, PhaseWork *work, Deferred at, int number, int64_t 
         if (choices_too_many(e, choices, count++))
             return false;
         Run *run = arena_new(e->arena, Run);
-        good &= run_step(e, work, at, number, batch, choices, run);
+        good &= run_step(e, work, at, number, batch, is_last, choices, run);
         run->answers = choices_answers(e, choices);
         vec_push(e->arena, runs, run);
     } while (!e->stopped && choices_next(choices));
@@ -267,7 +269,7 @@ static Graph *conditions_graph(Elab *e, const PhaseWork *work, int number) {
 void elaborate_step_dry(Elab *e, PhaseWork *work, Deferred at, int number, int64_t batch) {
     Choices choices = {.graph = conditions_graph(e, work, number)};
     Runs runs = {0};
-    run_ways(e, work, at, number, batch, &choices, &runs);
+    run_ways(e, work, at, number, batch, false, &choices, &runs);
 }
 
 // The answers of all conditions: those met later were not asked.
@@ -297,12 +299,12 @@ bool elaborate_step(Elab *e, PhaseWork *work, Deferred at, int number, const Pha
     Runs runs = {0};
     GraphContext *outer = e->ctx;
     size_t errors = e->diags->error_count;
-    if (!run_ways(e, work, at, number, phase->batch, &choices, &runs))
+    if (!run_ways(e, work, at, number, phase->batch, false, &choices, &runs))
         return false;
     size_t full_count = runs.count;
     e->rest_of_data = rest;
-    bool good =
-        !phase->last_batch || run_ways(e, work, at, number, phase->last_batch, &choices, &runs);
+    bool good = !phase->last_batch ||
+                run_ways(e, work, at, number, phase->last_batch, true, &choices, &runs);
     e->rest_of_data = NULL;
     if (!good)
         return false;
@@ -318,7 +320,8 @@ bool elaborate_step(Elab *e, PhaseWork *work, Deferred at, int number, const Pha
         e->ctx = run->ctx;
         e->stage = STAGE_UPDATE;
         e->rest_of_data = is_full ? NULL : rest;
-        elaborate_updates(e, work, &run->step, &reached);
+        double weight = is_full ? 1 : (double)phase->last_batch / (double)phase->batch;
+        elaborate_updates(e, work, &run->step, number, weight, &reached);
         e->rest_of_data = NULL;
         e->stage = STAGE_FORWARD;
         good = e->diags->error_count == errors && !e->stopped;

@@ -98,6 +98,8 @@ static void exec_update(Elab *e, const AstStmt *stmt) {
         fail(e, target->span, "`%s` is frozen in this phase", info->owner->root->path);
         return;
     }
+    if (info->storage->kind == STORAGE_PARAMETER && e->step && e->step->gathers)
+        return; // parameters change with an update
     storage_update(e, info, node);
     Binding *b = target->kind == EXPR_NAME ? find_let(e, target->name) : NULL;
     if (b) {

@@ -17,7 +17,7 @@
 
 static const char *const settings[] = {"batch",     "epochs",    "drop_last",
                                        "clip_norm", "keep_best", "accumulate"};
-enum { SETTING_COUNT = sizeof settings / sizeof *settings, BUILT_SETTING_COUNT = 5 };
+enum { SETTING_COUNT = sizeof settings / sizeof *settings };
 
 // ---- collecting ----
 
@@ -39,10 +39,6 @@ static void collect_setting(Elab *e, PhaseWork *work, const AstStmt *stmt) {
     for (int i = 0; i < SETTING_COUNT; i++) {
         if (strcmp(settings[i], word->text) != 0)
             continue;
-        if (i >= BUILT_SETTING_COUNT) {
-            not_built(e, word->span, arena_printf(e->arena, "`%s`", word->text));
-            return;
-        }
         Deferred *deferred = arena_new(e->arena, Deferred);
         *deferred = (Deferred){stmt, e->scope};
         map_set(&work->settings, word->text, deferred);
@@ -256,7 +252,25 @@ static bool batch_setting(Elab *e, const PhaseWork *work, int64_t *batch) {
     return good;
 }
 
-// The graph of the settings that options may decide.
+enum { MOST_ACCUMULATED = 1 << 20 }; // exact in every real type
+
+// `accumulate 1`, in a phase of a block that says more, is as if nothing were said.
+static void accumulate_setting(Elab *e, PhaseWork *work) {
+    Scope *scope = NULL, *outer = e->scope;
+    const AstExpr *expr = setting_value(e, work, "accumulate", &scope);
+    if (!expr)
+        return;
+    e->scope = scope;
+    if (eval_int(e, expr, "`accumulate`", &work->batches_of_update)) {
+        if (work->batches_of_update < 1 || work->batches_of_update > MOST_ACCUMULATED)
+            fail(e, expr->span, "`accumulate` takes 1 to %d batches", MOST_ACCUMULATED);
+        else if (work->batches_of_update > 1)
+            work->accumulate = expr;
+    }
+    e->scope = outer;
+}
+
+// The graph of the settings that the runtime asks for: `epochs` may be an option.
 static int32_t settings_graph(Elab *e, const PhaseWork *work) {
     Scope *scope = NULL, *outer = e->scope;
     const AstExpr *expr = setting_value(e, work, "epochs", &scope);
@@ -284,6 +298,9 @@ static int32_t settings_graph(Elab *e, const PhaseWork *work) {
     }
     if (node)
         ir_output(graph, "epochs", node);
+    if (node && work->accumulate)
+        ir_output(graph, "accumulate",
+                  ir_const(graph, (double)work->batches_of_update, e->module->real));
     e->scope = outer;
     e->ctx = saved;
     return node ? graph_attach(e, graph) : -1;
@@ -679,6 +696,7 @@ static void elaborate_phase(Elab *e, PhaseWork *work, const char *train) {
     e->phase = work;
     work->root->trained = e->phase_serial;
     bool good = batch_setting(e, work, &spec->batch);
+    accumulate_setting(e, work);
     spec->settings = settings_graph(e, work);
     spec->drop_last = flag_setting(e, work, "drop_last");
     if (!good)

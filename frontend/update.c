@@ -111,6 +111,80 @@ static void check_terms(Elab *e, const PhaseWork *work, const StepWork *step) {
     check_summands(e, step, seen);
 }
 
+// The states of a parameter in this phase: of its optimizer, or, below `of`, of something else.
+static Instance *slots_of(Elab *e, PhaseWork *work, const char *of, const StorageInfo *info) {
+    const char *path = arena_printf(e->arena, "%s/%s%s", work->name, of, info->storage->name);
+    Instance *slots = map_get(&work->slots, path);
+    if (!slots) {
+        slots = instance_root(e, path, NULL, (Args){0}, info->storage->origin->span);
+        slots->is_slot = true;
+        slots->phase = work->index;
+        map_set(&work->slots, path, slots);
+    }
+    return slots;
+}
+
+// ---- accumulate ----
+//
+// Batches k = 1, 2, … of one update count as w_k, their examples over those of a whole batch. The
+// runtime says how much was gathered before: whole batches, since a smaller one is the last of an
+// epoch, and so of its update. With g_k the gradient of batch k,
+//
+//     sum := sum' + w_k g_k     where sum' is `sum`, or 0 at the first batch of an update
+//     mean = (sum' + w_k g_k) / (gathered before + w_k)     at the last one
+//
+// For losses that are means over the examples it is the gradient of the mean over all of them.
+
+/// The batches of an update, as the step at work sees them.
+typedef struct Gathering {
+    PhaseWork *work;
+    const char *slots; // of this step: "step0/"; NULL without `accumulate`
+    bool gathers;      // not the last batch of an update
+    double weight;     // of this batch
+} Gathering;
+
+static Node *join(Elab *e, Op op, Node *a, Node *b, Span span) {
+    return a && b ? make_node(e, op, (Node *[]){a, b}, 2, NULL, span, "`accumulate`", NULL) : NULL;
+}
+
+// The sum of that name, of `info`, before this batch; NULL after a report.
+static Node *gathered_before(Elab *e, StorageInfo *sum, Node *before, Node *zero, Span span) {
+    Node *none = join(e, OP_eq, before, zero, span);
+    Node *old = storage_value(e, sum).tensor->node;
+    return none ? make_node(e, OP_where, (Node *[]){none, zero, old}, 3, NULL, span, "`accumulate`",
+                            NULL)
+                : NULL;
+}
+
+// Adds `g`, a gradient by `info`, to the sum of that name. Sets *mean to the mean at the update,
+// else to NULL. False after a report.
+static bool gather(Elab *e, const Gathering *at, const StorageInfo *info, const char *name, Node *g,
+                   Node **mean) {
+    *mean = g;
+    if (!at->slots)
+        return true;
+    Span span = at->work->accumulate->span;
+    DType dtype = g->type.dtype;
+    Instance *slots = slots_of(e, at->work, at->slots, info);
+    StorageInfo *sum =
+        storage_make(e, slots, STORAGE_SLOT, name, &info->storage->type, value_real(0), span);
+    if (!sum)
+        return false;
+    Node *before = context_scalar(e, "accumulate.before");
+    Node *weight = constant_node(e, at->weight, dtype, span);
+    Node *old = gathered_before(e, sum, before, constant_node(e, 0, dtype, span), span);
+    Node *total = join(e, OP_add, old, join(e, OP_mul, weight, g, span), span);
+    *mean = NULL;
+    if (!total)
+        return false;
+    if (at->gathers) {
+        storage_update(e, sum, total);
+        return true;
+    }
+    *mean = join(e, OP_div, total, join(e, OP_add, before, weight, span), span);
+    return *mean;
+}
+
 // ---- gradients ----
 
 typedef struct Update {
@@ -176,17 +250,22 @@ static Node *zeros_like(Elab *e, const Node *p, Span span) {
 }
 
 // Joins the terms that have a rule, in order.
-static bool combine_terms(Elab *e, StepWork *step, uint8_t *const *reach, const StorageInfo *info,
-                          Update *u) {
+static bool combine_terms(Elab *e, StepWork *step, const Gathering *at, uint8_t *const *reach,
+                          const StorageInfo *info, Update *u) {
     for (size_t i = 0; i < step->terms.count; i++) {
         const Term *term = &step->terms.at[i];
         if (term->combine.kind == VALUE_NONE || !is_over(term, info) || !reach[i][u->p->id])
             continue;
         Node *own = gradient(e, term->loss, u->p, term->span);
+        const char *sum = arena_printf(e->arena, "sum%zu", i + 1);
+        if (!own || !gather(e, at, info, sum, own, &own))
+            return false;
+        if (at->gathers)
+            continue;
         Node *rest = u->g;
         if (!rest)
             rest = zeros_like(e, u->p, term->span);
-        if (!own || !rest)
+        if (!rest)
             return false;
         Value v = call_with(e, term->combine, (Value[]){value_node(e, own), value_node(e, rest)}, 2,
                             term->span);
@@ -288,18 +367,6 @@ static bool has_parameter(Value rule, const char *name) {
     return false;
 }
 
-static Instance *slots_of(Elab *e, PhaseWork *work, const StorageInfo *info) {
-    Instance *slots = map_get(&work->slots, info->storage->name);
-    if (!slots) {
-        const char *path = arena_printf(e->arena, "%s/%s", work->name, info->storage->name);
-        slots = instance_root(e, path, NULL, (Args){0}, info->storage->origin->span);
-        slots->is_slot = true;
-        slots->phase = work->index;
-        map_set(&work->slots, info->storage->name, slots);
-    }
-    return slots;
-}
-
 static void apply_optimizer(Elab *e, PhaseWork *work, const Group *group, Value rule, Update *u) {
     Application app, *outer = e->app;
     Span span = group->at.stmt->optimize.rule->span;
@@ -311,7 +378,7 @@ static void apply_optimizer(Elab *e, PhaseWork *work, const Group *group, Value 
     size_t count = 2;
     if (spared && has_parameter(rule, "weight_decay"))
         count = 3;
-    application_begin(e, &app, slots_of(e, work, u->info));
+    application_begin(e, &app, slots_of(e, work, "", u->info));
     e->app = &app;
     Call call = {.span = span, .callee_span = span};
     call_value(e, rule, (Args){args, count}, &call);
@@ -338,7 +405,11 @@ void step_reach(Elab *e, const StepWork *step, Map *reached) {
     }
 }
 
-void elaborate_updates(Elab *e, PhaseWork *work, StepWork *step, const Map *reached) {
+void elaborate_updates(Elab *e, PhaseWork *work, StepWork *step, int number, double weight,
+                       const Map *reached) {
+    Gathering at = {.work = work, .gathers = step->gathers, .weight = weight};
+    if (work->accumulate)
+        at.slots = arena_printf(e->arena, "step%d/", number);
     check_terms(e, work, step);
     if (!reached->count)
         return;
@@ -363,17 +434,19 @@ void elaborate_updates(Elab *e, PhaseWork *work, StepWork *step, const Map *reac
         const Total *total = total_for(e, step, &totals, info);
         if (total && total->reach[u.p->id]) {
             u.g = gradient(e, total->loss, u.p, span);
-            if (!u.g)
+            if (!u.g || !gather(e, &at, info, "sum", u.g, &u.g))
                 return;
         }
-        if (!combine_terms(e, step, reach, info, &u))
+        if (!combine_terms(e, step, &at, reach, info, &u))
             return;
+        map_set(&work->reached, info->storage->name, info);
+        if (at.gathers)
+            continue;
         if (!u.g) // of a term whose `when` is off
             u.g = zeros_like(e, u.p, span);
-        map_set(&work->reached, info->storage->name, info);
         vec_push(e->arena, &updates, u);
     }
-    if (!clip(e, work, updates.at, updates.count))
+    if (at.gathers || !clip(e, work, updates.at, updates.count))
         return;
     Value *rule = arena_array(e->arena, Value, work->groups.count);
     for (size_t i = 0; i < work->groups.count; i++) {

@@ -205,28 +205,38 @@ static Truth known(const Choices *choices, const Node *node) {
 
 // ---- choices ----
 
-static size_t condition_number(Elab *e, Choices *choices, Node *node, const AstExpr *expr) {
+static size_t condition_number(Elab *e, Choices *choices, Node *node, const char *text, Span span) {
     for (size_t i = 0; i < choices->asked.count; i++)
         if (choices->asked.at[i].node == node)
             return i;
-    Asked asked = {.node = node, .text = expr_text(e, expr), .span = expr->span};
+    Asked asked = {.node = node, .text = text, .span = span};
     vec_push(e->arena, &choices->asked, asked);
     return choices->asked.count - 1;
 }
 
-// Whether `condition`, a run-time scalar, holds on the way that is being gone.
-static bool choose(Elab *e, Choices *choices, const Node *condition, const AstExpr *expr) {
-    Node *node = copy_condition(e, choices, condition);
+// Whether a condition of the graph of conditions holds on the way that is being gone.
+static bool choose(Elab *e, Choices *choices, Node *node, const char *text, Span span) {
     Truth t = known(choices, node);
     if (t != UNKNOWN)
         return t == HOLDS;
-    size_t number = condition_number(e, choices, node, expr);
+    size_t number = condition_number(e, choices, node, text, span);
     if (choices->at == choices->path.count) {
         Answer answer = {.condition = number, .holds = true};
         vec_push(e->arena, &choices->path, answer);
     }
     kdc_assert(choices->path.at[choices->at].condition == number);
     return choices->path.at[choices->at++].holds;
+}
+
+bool choose_update(Elab *e, Choices *choices, const AstExpr *setting) {
+    Graph *graph = choices->graph;
+    if (!choices->updates) {
+        Node *flag = ir_scalar(graph, "accumulate.update", e->module->real);
+        choices->updates = ir_binary(graph, OP_ne, flag, ir_const(graph, 0, flag->type.dtype));
+    }
+    const char *text =
+        arena_printf(e->arena, "accumulate %s: the last batch of an update", expr_text(e, setting));
+    return choose(e, choices, choices->updates, text, setting->span);
 }
 
 const char *choices_answers(Elab *e, const Choices *choices) {
@@ -249,7 +259,8 @@ bool choices_next(Choices *choices) {
 }
 
 bool choices_too_many(Elab *e, const Choices *choices, size_t count) {
-    if (count < LIMIT_VARIANTS)
+    // `accumulate` makes two of each; it is asked first, and never the last that makes too many.
+    if (count < LIMIT_VARIANTS * (choices->updates ? 2 : 1))
         return false;
     Diag *d =
         report_error(e, choices->asked.at[choices->asked.count - 1].span,
@@ -339,7 +350,10 @@ static Verdict judge(Elab *e, const AstExpr *expr) {
     }
     if (e->step->passed_over)
         return NOT_TAKEN;
-    return choose(e, e->step->choices, node, expr) ? TAKEN : NOT_TAKEN;
+    Choices *choices = e->step->choices;
+    return choose(e, choices, copy_condition(e, choices, node), expr_text(e, expr), expr->span)
+               ? TAKEN
+               : NOT_TAKEN;
 }
 
 void exec_when(Elab *e, const AstStmt *stmt) {

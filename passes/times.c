@@ -38,7 +38,8 @@ static const uint8_t *mark_written(const Graph *graph, PassContext *ctx) {
 static Time time_of_scalar(const Times *times, const char *name) {
     if (strcmp(name, "epoch") == 0)
         return TIME_EPOCH;
-    if (strcmp(name, "iteration") == 0 || strcmp(name, "progress") == 0)
+    if (strcmp(name, "iteration") == 0 || strcmp(name, "progress") == 0 ||
+        strncmp(name, "accumulate.", 11) == 0)
         return TIME_STEP;
     if (times->graph->role == GRAPH_DEPLOY)
         return TIME_STEP; // its options are set between calls

@@ -57,20 +57,37 @@ static int64_t batches_of(const KdrtSession *session, const PhaseSpec *phase) {
                             phase->drop_last);
 }
 
+/// What the scalars that the runtime counts are now, before a batch or after the last of an epoch.
+/// An update is of `accumulate` batches, or of what an epoch has left; before batch number `batch`
+/// of an epoch that has `batches`, there were batch / accumulate of them, rounded down.
+static double counted(const KdrtSession *session, const char *name) {
+    const Position *at = &session->at;
+    const Manifest *m = &session->manifest;
+    int64_t n = session->accumulate;
+    bool runs = session->epochs > 0 && at->phase < m->phase_count;
+    int64_t batches = runs ? batches_of(session, &m->phase[at->phase]) : 0;
+    int64_t updates = (batches + n - 1) / n;
+    int64_t here = at->batch >= batches ? updates : at->batch / n;
+    double iteration = (double)(at->epoch * updates + here);
+    double total = (double)session->epochs * (double)updates;
+    if (!strcmp(name, "epoch"))
+        return (double)at->epoch;
+    if (!strcmp(name, "iteration"))
+        return iteration;
+    if (!strcmp(name, "progress"))
+        return total > 0 ? iteration / total : 0;
+    if (!strcmp(name, "accumulate.before"))
+        return (double)(at->batch % n);
+    if (!strcmp(name, "accumulate.update"))
+        return (at->batch + 1) % n == 0 || at->batch + 1 >= batches;
+    return 0;
+}
+
 /// The run-time scalars, in the program's real type.
 static void set_scalars(KdrtSession *session) {
     const Manifest *m = &session->manifest;
-    double total = 0;
-    if (session->at.phase < m->phase_count && session->epochs > 0)
-        total = (double)session->epochs * (double)batches_of(session, &m->phase[session->at.phase]);
     for (int64_t i = 0; i < m->scalar_count; i++) {
-        double value = 0;
-        if (!strcmp(m->scalar[i], "epoch"))
-            value = (double)session->at.epoch;
-        else if (!strcmp(m->scalar[i], "iteration"))
-            value = (double)session->at.iteration;
-        else if (!strcmp(m->scalar[i], "progress"))
-            value = total > 0 ? (double)session->at.iteration / total : 0;
+        double value = counted(session, m->scalar[i]);
         for (int64_t k = 0; k < m->option_count; k++)
             if (!strcmp(m->scalar[i], m->option[k].name))
                 value = session->options.value[k];
@@ -133,12 +150,16 @@ enum { MOST_EPOCHS = 1 << 24 };
 static bool read_settings(KdrtSession *session, KdrtError *error) {
     const PhaseSpec *phase = phase_of(session);
     double epochs = 1;
+    session->accumulate = 1;
     if (phase->settings >= 0) {
         const GraphSpec *graph = &session->manifest.graph[phase->settings];
         run_graph(session, phase->settings, 0, NULL, NULL);
-        for (int64_t i = 0; i < graph->output_count; i++)
+        for (int64_t i = 0; i < graph->output_count; i++) {
             if (!strcmp(graph->output[i].name, "epochs"))
                 epochs = rint(output_value(session, phase->settings, i));
+            else if (!strcmp(graph->output[i].name, "accumulate"))
+                session->accumulate = (int64_t)output_value(session, phase->settings, i);
+        }
     }
     if (session->options.epochs >= 0)
         epochs = (double)session->options.epochs;

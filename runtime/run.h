@@ -113,6 +113,7 @@ struct KdrtSession {
     Position at;
     int64_t phase_end;    // phases [at.phase, phase_end) are to be run
     int64_t epochs;       // of the phase, from its settings; -1: not known yet
+    int64_t accumulate;   // batches of an update of the phase, from its settings; at least 1
     bool phase_ready;     // begin and prologue have run in this process
     bool pass_running;    // the loader is on this epoch
     double *sum;          // of each series of the running epoch, weighted by examples

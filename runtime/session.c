@@ -223,6 +223,7 @@ static bool open_session(KdrtSession *session, int argc, char **argv, bool *resu
     session->metrics.csv.fd = session->metrics.jsonl.fd = -1;
     session->checkpoint_number = 1;
     session->epochs = -1;
+    session->accumulate = 1;
     session->at.best_epoch = -1;
     if ((fault && !kdrt_fault_parse(fault, &session->env.fault, error)) ||
         !kdrt_manifest_read(session->program, &session->arena, &session->manifest, error) ||
