@@ -2,12 +2,21 @@
 //
 //     kernels [--threads N] [--repeats N] [--shapes issue|resnet20|resnet18|mobilenet|resnext|pointwise|all]
 //             [--math strict|fast]
+//     kernels --serve [--threads N]
 //
 // For each convolution, in its three directions, the kernel that kdc compiles is timed against a loop of
 // independent multiply-adds in registers, the two in turn, so that a change of the clock hits both. Printed:
 // median GFLOP/s by nominal operations (2 * multiply-adds, padding counted), the peak beside it, their ratio.
 // Operands lie in the layouts that passes/layout.c gives them. With --math fast it is passes/winograd.c's form
 // of the convolution where that applies, its transforms of the kernel included.
+//
+// With --serve it does what lines on its standard input ask for, so that peers/run.py can let it and another
+// take turns; the first answer comes unasked. FORM is strict or fast, DIRECTION forward, by_input or by_weight.
+//
+//     (start)                                             ready
+//     conv FORM DIRECTION BATCH CHANNELS FILTERS SIZE     ok: the 3x3 convolution is compiled; none: it has no such form
+//     step FORM                                           MILLISECONDS 0: one run of the last convolution of this form
+//     peak                                                GFLOP/s of threads that do nothing but multiply-adds
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,65 +153,141 @@ static Module *winograd_module(Arena *arena, Arena *scratch, const Shape *s, Dir
     return graph->nodes.count > before ? module : NULL;
 }
 
-static void bench_conv(const Shape *s, Direction direction, bool fast, int threads, int repeats) {
-    Arena arena = {0}, scratch = {0};
+typedef struct Conv {
+    Arena arena;
+    Objects objects;
+    Jit *jit;
+    const KdrtProgram *program;
+    KdrtFrame frame;
+    float *memory;
+    double *sums;
+    void *thread_memory;
+    double flops, compile_seconds;
+} Conv;
+
+/// Compiles a convolution and lays out what it works on. False: it has no fast form, though `fast` asks for one.
+static bool conv_open(Conv *k, const Shape *s, Direction direction, bool fast, int threads) {
+    Arena scratch = {0};
     Type type[3];
-    find_types(&arena, &scratch, s, direction, type);
-    Module *module = fast ? winograd_module(&arena, &scratch, s, direction, type) : NULL;
-    if (!module)
-        module = conv_module(&arena, s, direction, type);
+    *k = (Conv){0};
+    find_types(&k->arena, &scratch, s, direction, type);
+    Module *module = fast ? winograd_module(&k->arena, &scratch, s, direction, type)
+                          : conv_module(&k->arena, s, direction, type);
+    if (!module) {
+        arena_release(&k->arena);
+        arena_release(&scratch);
+        return false;
+    }
     run_passes(module, &scratch, "fuse,plan_memory");
+    arena_release(&scratch);
     CodegenOptions options = {.level = 2};
     double start = seconds_now();
-    LoopProgram *loops = codegen_lower(&arena, module, &options);
-    Objects objects = codegen_objects(loops, module, NULL, &options);
-    double compile_seconds = seconds_now() - start;
+    LoopProgram *loops = codegen_lower(&k->arena, module, &options);
+    k->objects = codegen_objects(loops, module, NULL, &options);
+    k->compile_seconds = seconds_now() - start;
     const char *message = NULL;
-    Jit *jit = jit_new(&arena, &message);
-    const KdrtProgram *program = jit ? jit_add(jit, &objects, &message) : NULL;
-    if (!program)
+    k->jit = jit_new(&k->arena, &message);
+    k->program = k->jit ? jit_add(k->jit, &k->objects, &message) : NULL;
+    if (!k->program)
         world_error("%s", message);
 
     size_t bytes = (size_t)(module->storage_bytes + module->step_bytes) + 128;
-    float *memory = huge_memory(bytes);
+    k->memory = huge_memory(bytes);
     for (size_t i = 0; i < bytes / 4; i++)
-        memory[i] = (float)(i % 17) * 0.01f - 0.08f;
-    double *sums = aligned_alloc(64, 4096);
-    void *thread_memory = aligned_alloc(64, (size_t)(loops->thread_bytes + 64) / 64 * 64 * (size_t)threads);
-    KdrtFrame frame = {.storage = memory, .step = (char *)memory + (module->storage_bytes + 63) / 64 * 64,
-                       .thread = thread_memory, .output = sums, .threads = threads};
+        k->memory[i] = (float)(i % 17) * 0.01f - 0.08f;
+    k->sums = aligned_alloc(64, 4096);
+    k->thread_memory = aligned_alloc(64, (size_t)(loops->thread_bytes + 64) / 64 * 64 * (size_t)threads);
+    k->frame = (KdrtFrame){.storage = k->memory,
+                           .step = (char *)k->memory + (module->storage_bytes + 63) / 64 * 64,
+                           .thread = k->thread_memory, .output = k->sums, .threads = threads};
     int64_t out = out_size(s);
-    double flops =
+    k->flops =
         2.0 * (double)(s->batch * s->filters * s->channels / s->groups * s->kernel * s->kernel * out * out);
+    k->program->graph[0](&k->frame);
+    return true;
+}
+
+/// Seconds of a run.
+static double conv_run(Conv *k) {
+    int threads = (int)k->frame.threads;
+    double start = seconds_used(threads);
+    k->program->graph[0](&k->frame);
+    return seconds_used(threads) - start;
+}
+
+static void conv_close(Conv *k) {
+    free(k->memory);
+    free(k->sums);
+    free(k->thread_memory);
+    jit_free(k->jit);
+    objects_free(&k->objects);
+    arena_release(&k->arena);
+}
+
+static void bench_conv(const Shape *s, Direction direction, bool fast, int threads, int repeats) {
+    Conv k;
+    if (!(fast && conv_open(&k, s, direction, true, threads)))
+        conv_open(&k, s, direction, false, threads);
     double speed[64], peak[64];
-    program->graph[0](&frame);
     for (int i = 0; i < repeats; i++) {
         peak[i] = peak_gflops(threads);
-        start = seconds_used(threads);
-        program->graph[0](&frame);
-        speed[i] = flops / (seconds_used(threads) - start) * 1e-9;
+        speed[i] = k.flops / conv_run(&k) * 1e-9;
     }
     double kernel = median(speed, repeats), limit = median(peak, repeats);
     printf("%3lld x %4lld-%4lld@%2lld %lldx%lld/%lld g%-4lld %-9s %8.1f %8.1f   %5.1f %%  %8.2f ms  %.2f s\n",
            (long long)s->batch, (long long)s->channels, (long long)s->filters, (long long)s->size,
            (long long)s->kernel, (long long)s->kernel, (long long)s->stride, (long long)s->groups,
            direction_name[direction],
-           kernel, limit, 100 * kernel / limit, flops / kernel * 1e-6, compile_seconds);
+           kernel, limit, 100 * kernel / limit, k.flops / kernel * 1e-6, k.compile_seconds);
     fflush(stdout);
-    free(memory);
-    free(sums);
-    free(thread_memory);
-    jit_free(jit);
-    objects_free(&objects);
-    arena_release(&arena);
-    arena_release(&scratch);
+    conv_close(&k);
+}
+
+// ---- on request --------------------------------------------------------------------------------------
+
+enum { STRICT, FAST, FORMS };
+
+static int form_of(const char *name) {
+    return !strcmp(name, "strict") ? STRICT : !strcmp(name, "fast") ? FAST : FORMS;
+}
+
+static Direction direction_of(const char *name) {
+    static const char *const names[DIRECTIONS] = {"forward", "by_input", "by_weight"};
+    Direction d = FORWARD;
+    while (d < DIRECTIONS && strcmp(name, names[d]))
+        d++;
+    return d;
+}
+
+static void serve(int threads) {
+    Conv conv[FORMS] = {0};
+    char form_name[16], direction[16];
+    long long n, c, f, size;
+    puts("ready");
+    fflush(stdout);
+    for (char line[256]; fgets(line, sizeof line, stdin); fflush(stdout)) {
+        bool is_conv = sscanf(line, "conv %15s %15s %lld %lld %lld %lld", form_name, direction, &n, &c, &f, &size) == 6;
+        int form = is_conv || sscanf(line, "step %15s", form_name) == 1 ? form_of(form_name) : FORMS;
+        if (is_conv && form < FORMS && direction_of(direction) < DIRECTIONS) {
+            Shape shape = {n, c, f, size, 3, 1, 1, ""};
+            if (conv[form].program)
+                conv_close(&conv[form]);
+            puts(conv_open(&conv[form], &shape, direction_of(direction), form == FAST, threads) ? "ok" : "none");
+        } else if (!is_conv && form < FORMS && conv[form].program) {
+            printf("%.4f 0\n", 1e3 * conv_run(&conv[form]));
+        } else if (!strncmp(line, "peak", 4)) {
+            printf("%.1f\n", peak_gflops(threads));
+        } else {
+            printf("unknown request: %s", line);
+        }
+    }
 }
 
 int main(int argc, char **argv) {
     int threads = 2, repeats = 15;
     const char *set = "issue";
-    bool fast = false;
-    for (int i = 1; i + 1 < argc; i += 2) {
+    bool fast = false, serves = argc > 1 && !strcmp(argv[1], "--serve");
+    for (int i = 1 + serves; i + 1 < argc; i += 2) {
         if (!strcmp(argv[i], "--threads"))
             threads = atoi(argv[i + 1]);
         else if (!strcmp(argv[i], "--repeats"))
@@ -212,8 +297,12 @@ int main(int argc, char **argv) {
         else if (!strcmp(argv[i], "--math"))
             fast = !strcmp(argv[i + 1], "fast");
         else
-            world_error("usage: kernels [--threads N] [--repeats N] [--math strict|fast] "
+            world_error("usage: kernels [--serve] [--threads N] [--repeats N] [--math strict|fast] "
                         "[--shapes issue|resnet20|resnet18|mobilenet|resnext|pointwise|all]");
+    }
+    if (serves) {
+        serve(threads);
+        return 0;
     }
     printf("convolution                      direction  GFLOP/s     peak   of peak        time  compile\n");
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {

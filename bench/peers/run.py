@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times kdc and its peers step by step in turn, and writes the table of docs/performance.md.
 
-    bench/peers/run.py [ROW ...]      s1 to s11, all unless given; `s2:128` is S2 with a batch of 128
+    bench/peers/run.py [ROW ...]      s1 to s11 and convs, all unless given; `s2:128` is S2 with a batch of 128
     bench/peers/run.py --verify       no times: kdc and its peers take the rows' first steps in double precision
 
 For each row: weights and data are drawn once and loaded by all; each peer's variants are ranked by a few steps, and their
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ROWS = ["s1", "s2", "s2:128", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11"]
+ROWS = ["s1", "s2", "s2:128", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "convs"]
 VARIANTS = {
     "torch": ["eager+cl", "eager", "compile+cl", "compile"],
 }
@@ -107,10 +107,10 @@ class Result:
 
 
 def threads_environment():
-    """Threads are bound to their cores where they are as many, as kdc's runtime has it."""
+    """Threads are bound to their cores where they are as many, as kdc's runtime has it. XLA counts by NPROC."""
     bind = args.threads > 1 and args.threads == len(os.sched_getaffinity(0))
     count = str(args.threads)
-    return {"OMP_NUM_THREADS": count} | ({"OMP_PROC_BIND": "true"} if bind else {})
+    return {"OMP_NUM_THREADS": count, "NPROC": count} | ({"OMP_PROC_BIND": "true"} if bind else {})
 
 
 def stem_of(row):
@@ -370,13 +370,66 @@ def verify_row(row):
             raise RowFailed(f"the losses of {who} are off by {off:.1e}")
 
 
+# ---- single convolutions -----------------------------------------------------------------------------
+
+CONVS = [(64, 64, 32), (64, 128, 16), (64, 256, 8), (64, 512, 4)]  # batch, channels and filters, size
+DIRECTIONS = ["forward", "by_input", "by_weight"]
+CONV_HEADER = [
+    "| 3x3 convolution | direction | kdc strict, GFLOP/s | kdc fast | oneDNN direct | oneDNN Winograd "
+    "| of the peak: strict, fast | direct by strict, by fast | peak, GFLOP/s |",
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+]
+
+
+def start_onednn():
+    """Compiled here, with what install.sh put into the venv's folder onednn."""
+    program, folder = args.work / "onednn_conv", args.venv / "onednn"
+    if not (folder / "include").exists():
+        raise RowFailed(f"{folder} has no oneDNN; see bench/peers/install.sh")
+    root = HERE.parent.parent
+    run(["cc", "-O2", "-fopenmp", "-I", folder / "include", "-I", root, "-o", program, HERE / "onednn_conv.c",
+         HERE.parent / "measure.c", args.build / "libkdc_support.a", "-L", folder / "lib", "-ldnnl", "-lm",
+         f"-Wl,-rpath-link,{folder / 'lib'}"])
+    return Server("onednn", [program], {**threads_environment(), "LD_LIBRARY_PATH": str(folder / "lib")})
+
+
+def time_convs():
+    kernels = Server("kernels", [args.build / "bench" / "bench_kernels", "--serve", "--threads", args.threads],
+                     threads_environment())
+    onednn = start_onednn()
+    forms = {"strict": kernels, "fast": kernels, "direct": onednn, "direct_nhwc": onednn, "winograd": onednn}
+    lines = []
+    for batch, channels, size in CONVS:
+        flops = 2.0 * batch * channels * channels * 9 * size * size
+        for direction in DIRECTIONS:
+            there = [form for form, server in forms.items()
+                     if server.ask(f"conv {form} {direction} {batch} {channels} {channels} {size}") == "ok"]
+            taken = {form: [] for form in there}
+            peaks = []
+            for k in range(WARM_UP + max(args.steps, LEAST_STEPS)):
+                for form in there[k % len(there):] + there[: k % len(there)]:
+                    taken[form].append(float(forms[form].ask(f"step {form}").split()[0]))
+                peaks.append(float(kernels.ask("peak")))
+            speed = {form: flops / statistics.median(times[WARM_UP:]) * 1e-6 for form, times in taken.items()}
+            peak = statistics.median(peaks)
+            best = max(speed.get("direct", 0), speed.get("direct_nhwc", 0))
+            cells = [f"{speed[form]:.0f}" if form in speed else "—" for form in ("strict", "fast")]
+            cells += [f"{best:.0f}", f"{speed['winograd']:.0f}" if "winograd" in speed else "—"]
+            lines.append(f"| {batch} x {channels}-{channels}@{size} | {direction.replace('_', ' the ')} | "
+                         f"{' | '.join(cells)} | {100 * speed['strict'] / peak:.0f} %, {100 * speed['fast'] / peak:.0f} % | "
+                         f"{speed['strict'] / best:.2f}, {speed['fast'] / best:.2f} | {peak:.0f} |")
+    kernels.close()
+    onednn.close()
+    return lines
+
+
 # ---- all ---------------------------------------------------------------------------------------------
 
 
 def write_table(lines, header):
     """Adds lines to the table's file, under a header if the last one there is another."""
     text = args.table.read_text() if args.table.exists() else ""
-    last = [line for line in text.split("\n") if line.startswith("| ") and line in (HEADER[0],)]
+    last = [line for line in text.split("\n") if line.startswith("| ") and line in (HEADER[0], CONV_HEADER[0])]
     begins = not last or last[-1] != header[0]
     with open(args.table, "a") as file:
         for line in ([""] if text and begins else []) + (header if begins else []) + lines:
@@ -387,7 +440,7 @@ def write_table(lines, header):
 def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     root = HERE.parent.parent
-    parser.add_argument("rows", nargs="*", metavar="ROW", help="s1, s2:128, …; all of them")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="s1, s2:128, convs, …; all of them")
     parser.add_argument("--verify", action="store_true", help="compare losses in double precision, and time nothing")
     parser.add_argument("--steps", type=int, default=15, help="of each in turn, at most (%(default)s)")
     parser.add_argument("--rank", type=int, default=5, help="steps that rank a variant, at most (%(default)s)")
@@ -401,7 +454,7 @@ def read_arguments():
     parser.add_argument("--work", type=Path, default=root / "build" / "peers-work", help="weights, objects, logs")
     parser.add_argument("--table", type=Path, help="rows are added there (table.md in --work)")
     found = parser.parse_args()
-    found.rows = found.rows or ROWS
+    found.rows = found.rows or [row for row in ROWS if row != "convs" or not found.verify]
     found.peers = found.peers.split(",")
     found.variants = {peer: names.split(",") for peer, names in
                       (part.split(":") for part in found.variants.split(";") if part)}
@@ -422,6 +475,8 @@ def main():
         try:
             if args.verify:
                 verify_row(row)
+            elif row == "convs":
+                write_table(time_convs(), CONV_HEADER)
             else:
                 write_table(time_row(row, deadline), HEADER)
         except (RowFailed, OSError, ValueError, subprocess.SubprocessError) as trouble:
