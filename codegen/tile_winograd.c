@@ -15,6 +15,8 @@
 // pieces they are unrolled and the guards fold away.
 #include "codegen/tile.h"
 
+#include <math.h>
+
 #include "ir/winograd.h"
 
 enum {
@@ -119,40 +121,70 @@ static bool columns_pair(const Matrix *m, int k) {
     return true;
 }
 
+/// The sum of factor[k] * x[k]; those that need no product come first, so that no sum begins with
+/// one.
+static LoopExpr *add_terms(const Transform *t, const double *factor, LoopExpr *const *x,
+                           int count) {
+    LoopExpr *sum = NULL;
+    for (int k = 0; k < count; k++)
+        sum = factor[k] == 1 ? add_term(t, sum, 1, x[k]) : sum;
+    for (int k = 0; k < count; k++)
+        sum = factor[k] != 1 ? add_term(t, sum, factor[k], x[k]) : sum;
+    return sum;
+}
+
+/// Rows i and i + 1 of y = M x that form a pair: even + odd and even - odd, where odd has its
+/// smallest factor outside.
+static void apply_row_pair(const Transform *t, const Matrix *m, int i, LoopExpr *const *x,
+                           LoopExpr **y) {
+    double even[6] = {0}, odd[6] = {0}, least = INFINITY;
+    for (int k = 0; k < m->columns; k++) {
+        bool same = m->at[i][k] == m->at[i + 1][k];
+        (same ? even : odd)[k] = m->at[i][k];
+        if (!same && m->at[i][k] != 0)
+            least = fmin(least, fabs(m->at[i][k]));
+    }
+    for (int k = 0; k < m->columns; k++)
+        odd[k] /= least;
+    LoopExpr *evens = add_terms(t, even, x, m->columns), *odds = add_terms(t, odd, x, m->columns);
+    y[0] = add_term(t, evens, least, odds);
+    y[1] = add_term(t, evens, -least, odds);
+}
+
 /// y = M x, for vectors whose elements lie `step` apart in their arrays.
-static void apply(const Transform *t, const Matrix *m, LoopExpr *const *x, LoopExpr **y, int step) {
-    LoopExpr *sum[6] = {0}, *difference[6] = {0};
+static void apply(const Transform *t, const Matrix *m, LoopExpr *const *from, LoopExpr **to,
+                  int step) {
+    LoopExpr *x[6], *y[6], *difference[6] = {0};
     bool paired[6] = {false};
+    for (int k = 0; k < m->columns; k++)
+        x[k] = from[k * step];
     for (int k = 0; k < m->columns; k++) {
         if (m->rows >= m->columns || !columns_pair(m, k))
             continue;
-        sum[k] = add_term(t, x[k * step], 1, x[(k + 1) * step]);
-        difference[k] = add_term(t, x[k * step], -1, x[(k + 1) * step]);
+        LoopExpr *sum = add_term(t, x[k], 1, x[k + 1]);
+        difference[k] = add_term(t, x[k], -1, x[k + 1]);
+        x[k] = sum;
         paired[k] = true;
         k++;
     }
     for (int i = 0; i < m->rows; i++) {
-        LoopExpr *even = NULL, *odd = NULL;
         if (rows_pair(m, i)) {
-            for (int k = 0; k < m->columns; k++) {
-                bool same = m->at[i][k] == m->at[i + 1][k];
-                LoopExpr **part = same ? &even : &odd;
-                *part = add_term(t, *part, m->at[i][k], x[k * step]);
-            }
-            y[i * step] = add_term(t, even, 1, odd);
-            y[(i + 1) * step] = add_term(t, even, -1, odd);
+            apply_row_pair(t, m, i, x, y + i);
             i++;
             continue;
         }
+        double factor[6] = {0};
+        LoopExpr *term[6];
         for (int k = 0; k < m->columns; k++) {
-            LoopExpr *term = x[k * step];
+            factor[k] = m->at[i][k];
+            term[k] = paired[k] && m->at[i][k] != m->at[i][k + 1] ? difference[k] : x[k];
             if (paired[k])
-                term = m->at[i][k] == m->at[i][k + 1] ? sum[k] : difference[k];
-            even = add_term(t, even, m->at[i][k], term);
-            k += paired[k];
+                factor[++k] = 0;
         }
-        y[i * step] = even;
+        y[i] = add_terms(t, factor, term, m->columns);
     }
+    for (int i = 0; i < m->rows; i++)
+        to[i * step] = y[i];
 }
 
 /// M X M^T; rows of X and of the result have PIECE elements.
@@ -264,6 +296,25 @@ static LoopExpr *corner(const Pieces *p, const Square *square, const Place *plac
                     -square->padding[axis]);
 }
 
+/// Elements from one point to the next in scratch [36, pieces, channels]: a line of the cache more
+/// than there are, since the 36 lines of a piece would else fall into the same few sets.
+static int64_t point_stride(const Pieces *p, int64_t channels) {
+    return p->count * channels + TILE_BLOCK;
+}
+
+static LoopExpr *scratch_at(const Pieces *p, LoopExpr *point, LoopExpr *piece, int64_t channels,
+                            LoopExpr *channel) {
+    LoopKernel *kernel = p->io->kernel;
+    LoopExpr *line = x_add(kernel, x_mul(kernel, point, point_stride(p, channels)),
+                           x_mul(kernel, piece, channels));
+    return x_add(kernel, line, channel);
+}
+
+static uint32_t scratch_of(const Pieces *p, const char *name, int64_t channels) {
+    return loop_buffer(p->io->kernel, name, p->shape->type, BUFFER_SCRATCH,
+                       POINTS * point_stride(p, channels));
+}
+
 static bool is_true(const LoopExpr *condition) {
     return condition->kind == E_CONST && condition->integer;
 }
@@ -314,9 +365,8 @@ static void transform_square(const Pieces *p, const Square *square, const Place 
     }
     sandwich(&t, square->matrix, square->transposed, x, y);
     for (int i = 0; i < POINTS; i++) {
-        LoopExpr *line = x_offset(kernel, place->number, i * p->count);
-        loop_store(kernel, body, scratch, x_add(kernel, x_mul(kernel, line, channels), in_task),
-                   y[i]);
+        LoopExpr *at = scratch_at(p, x_int(kernel, i), place->number, channels, in_task);
+        loop_store(kernel, body, scratch, at, y[i]);
     }
 }
 
@@ -363,7 +413,6 @@ static void emit_product_tile(const Forward *f, LoopBody *body, LoopExpr *point,
     LoopBody *inner = open_lanes(kernel, body, &lane);
     int64_t dim[2] = {f->vectors, count};
     uint32_t sums = loop_local(kernel, inner, "sum", type, dim, 2);
-    LoopExpr *line = x_add(kernel, x_mul(kernel, point, f->p.count), first); // of V and M
     for (int pass = 0; pass < 3; pass++) {                                   // clear, sum, store
         LoopBody *nest = inner;
         LoopExpr *channel = NULL, *x = NULL;
@@ -381,11 +430,11 @@ static void emit_product_tile(const Forward *f, LoopBody *body, LoopExpr *point,
             loop_set(kernel, load, weight, &v, 1, io->read(io->user, load, 1, index));
         }
         at[1] = over(kernel, &nest, LOOP_UNROLL, "p", x_int(kernel, count));
-        LoopExpr *here = x_add(kernel, line, at[1]);
-        if (pass == 1)
-            x = loop_let(
-                kernel, nest, "x",
-                x_load(kernel, f->image, x_add(kernel, x_mul(kernel, here, f->channels), channel)));
+        LoopExpr *piece = x_add(kernel, first, at[1]);
+        if (pass == 1) {
+            LoopExpr *from = scratch_at(&f->p, point, piece, f->channels, channel);
+            x = loop_let(kernel, nest, "x", x_load(kernel, f->image, from));
+        }
         at[0] = over(kernel, &nest, LOOP_UNROLL, "v", x_int(kernel, f->vectors));
         LoopExpr *sum = x_local(kernel, sums, at, 2);
         if (pass == 0) {
@@ -397,7 +446,7 @@ static void emit_product_tile(const Forward *f, LoopBody *body, LoopExpr *point,
             LoopExpr *filter = x_mul(kernel, x_add(kernel, block, at[0]), TILE_BLOCK);
             filter = x_add(kernel, filter, lane);
             loop_store(kernel, nest, f->product,
-                       x_add(kernel, x_mul(kernel, here, f->filters), filter), sum);
+                       scratch_at(&f->p, point, piece, f->filters, filter), sum);
         }
     }
 }
@@ -429,8 +478,8 @@ static void emit_result(const Forward *f, const Chunk *chunk, LoopBody *body) {
     LoopBody *inner = open_lanes(kernel, place.body, &lane);
     LoopExpr *filter = x_add(kernel, x_mul(kernel, place.block, TILE_BLOCK), lane);
     for (int i = 0; i < POINTS; i++) {
-        LoopExpr *line = x_offset(kernel, place.number, i * f->p.count);
-        LoopExpr *at = x_add(kernel, x_mul(kernel, line, f->filters), filter);
+        LoopExpr *at =
+            scratch_at(&f->p, x_int(kernel, i), place.number, f->filters, filter);
         x[i] = loop_let(kernel, inner, "m", x_load(kernel, f->product, at));
     }
     Transform t = {kernel, inner, shape->type};
@@ -482,10 +531,8 @@ int64_t tile_winograd(const TileIO *io, const ConvShape *shape) {
     int64_t parts = filter_parts(shape->filters, chunks), tasks = parts * chunks;
     f.filters = shape->filters / parts;
     f.vectors = vectors_of(f.filters / TILE_BLOCK);
-    f.image =
-        loop_buffer(kernel, "v", shape->type, BUFFER_SCRATCH, POINTS * f.p.count * f.channels);
-    f.product =
-        loop_buffer(kernel, "m", shape->type, BUFFER_SCRATCH, POINTS * f.p.count * f.filters);
+    f.image = scratch_of(&f.p, "v", f.channels);
+    f.product = scratch_of(&f.p, "m", f.filters);
     LoopStmt *loop = loop_for(kernel, &kernel->body, LOOP_PARALLEL, "task", x_int(kernel, 0),
                               x_int(kernel, tasks), 1);
     LoopExpr *number = loop_var(kernel, loop);
@@ -541,7 +588,7 @@ static void emit_kernel_tile(const ByKernel *b, LoopBody *body, LoopExpr *point,
     LoopStmt *choice = is_first ? loop_if(kernel, inner, is_first) : NULL;
     for (int pass = 0; pass < 4; pass++) { // clear, or read again; sum; store
         LoopBody *nest = inner;
-        LoopExpr *at[2], *line = NULL;
+        LoopExpr *at[2], *piece = NULL;
         uint32_t dy = 0;
         if (pass == 1 && !choice)
             continue;
@@ -549,14 +596,14 @@ static void emit_kernel_tile(const ByKernel *b, LoopBody *body, LoopExpr *point,
             nest = pass ? &choice->other : &choice->body;
         if (pass == 2) {
             LoopStmt *loop = loop_for(kernel, inner, LOOP_SERIAL, "p", zero, pieces, 1);
-            line = x_add(kernel, x_mul(kernel, point, b->p.count), loop_var(kernel, loop));
+            piece = loop_var(kernel, loop);
             nest = &loop->body;
             dy = loop_local(kernel, nest, "dy", type, dim, 1);
             LoopBody *load = nest;
             LoopExpr *v = over(kernel, &load, LOOP_UNROLL, "v", x_int(kernel, b->vectors));
             LoopExpr *filter = x_mul(kernel, x_add(kernel, first_block, v), TILE_BLOCK);
             LoopExpr *from =
-                x_add(kernel, x_mul(kernel, line, b->filters), x_add(kernel, filter, lane));
+                scratch_at(&b->p, point, piece, b->filters, x_add(kernel, filter, lane));
             loop_set(kernel, load, dy, &v, 1, x_load(kernel, b->cotangent, from));
         }
         at[1] = over(kernel, &nest, LOOP_UNROLL, "c", x_int(kernel, b->width));
@@ -564,7 +611,7 @@ static void emit_kernel_tile(const ByKernel *b, LoopBody *body, LoopExpr *point,
         if (pass == 2)
             x = loop_let(
                 kernel, nest, "x",
-                x_load(kernel, b->image, x_add(kernel, x_mul(kernel, line, b->channels), channel)));
+                x_load(kernel, b->image, scratch_at(&b->p, point, piece, b->channels, channel)));
         at[0] = over(kernel, &nest, LOOP_UNROLL, "v", x_int(kernel, b->vectors));
         LoopExpr *sum = x_local(kernel, sums, at, 2);
         sum_index(b, point, x_add(kernel, b->block, x_add(kernel, first_block, at[0])),
@@ -615,10 +662,8 @@ int64_t tile_winograd_weight(const TileIO *io, const ConvShape *shape, int64_t p
                   .parts = parts};
     b.vectors = int_min(4, b.filters / TILE_BLOCK);
     b.width = WEIGHT_SUMS / b.vectors;
-    b.image =
-        loop_buffer(kernel, "v", shape->type, BUFFER_SCRATCH, POINTS * b.p.count * b.channels);
-    b.cotangent =
-        loop_buffer(kernel, "z", shape->type, BUFFER_SCRATCH, POINTS * b.p.count * b.filters);
+    b.image = scratch_of(&b.p, "v", b.channels);
+    b.cotangent = scratch_of(&b.p, "z", b.filters);
 
     int64_t channel_blocks = shape->channels / b.channels,
             filter_blocks = shape->filters / b.filters;
