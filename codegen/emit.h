@@ -107,6 +107,7 @@ typedef struct Emitter {
     int64_t lane_last; // the highest lane in use
     LLVMValueRef mask; // <lanes x i1> of the lanes in use; NULL: all
     bool speculative;  // under a select: perhaps no lane is in use
+    bool prefetching;  // vectors are asked for, neither read nor written
     Memo memo;
     // inside an expansion of math.c
     bool in_math;

@@ -558,6 +558,15 @@ static void emit_call(Emitter *em, const LoopStmt *stmt) {
     LLVMBuildCall2(em->builder, type, entry, argument, stmt->argument_count, "");
 }
 
+static void emit_prefetch(Emitter *em, const LoopBody *body) {
+    size_t anchors = em->anchors.count;
+    bool before = em->prefetching;
+    em->prefetching = true;
+    emit_body(em, body);
+    anchor_cut(em, anchors);
+    em->prefetching = before;
+}
+
 static void emit_stmt(Emitter *em, const LoopStmt *stmt) {
     emit_memo_clear(em);
     switch (stmt->kind) {
@@ -582,6 +591,9 @@ static void emit_stmt(Emitter *em, const LoopStmt *stmt) {
         break;
     case T_CALL:
         emit_call(em, stmt);
+        break;
+    case T_PREFETCH:
+        emit_prefetch(em, &stmt->body);
         break;
     case T_BLOCK:
         emit_body(em, &stmt->body);

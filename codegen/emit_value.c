@@ -240,9 +240,24 @@ static LLVMValueRef load_shuffled(Emitter *em, uint32_t buffer, const Index *ind
                                   LLVMConstVector(mask, em->lanes), "");
 }
 
+/// Asks for the line at an address, to be in the second-level cache soon.
+static void prefetch_line(Emitter *em, uint32_t buffer, const Sum *base, bool to_write) {
+    enum { NEAR = 3, DATA = 1 };
+    LLVMValueRef pointer = emit_address(em, buffer, base);
+    LLVMTypeRef i32 = LLVMInt32TypeInContext(em->context), type = LLVMTypeOf(pointer);
+    LLVMValueRef argument[4] = {pointer, LLVMConstInt(i32, to_write, false),
+                                LLVMConstInt(i32, NEAR, false), LLVMConstInt(i32, DATA, false)};
+    emit_intrinsic(em, "llvm.prefetch", &type, 1, argument, 4);
+}
+
 static Value emit_load(Emitter *em, const LoopExpr *expr) {
     Index index = emit_index(em, expr->operand[0]);
     ScalarType type = expr->type;
+    if (em->prefetching && !index_is_uniform(&index)) {
+        if (index.lane == 1 && !index.vec)
+            prefetch_line(em, expr->index, &index.base, false);
+        return (Value){from_memory(em, type, LLVMConstNull(memory_vector(em, type))), true};
+    }
     if (!index_is_uniform(&index) || em->speculative) {
         bool contiguous = index.lane == 1 && !index.vec;
         LLVMValueRef loaded = contiguous ? load_contiguous(em, expr->index, &index.base)
@@ -265,6 +280,8 @@ LLVMValueRef emit_load_address(Emitter *em, const LoopExpr *load) {
 
 void emit_store(Emitter *em, uint32_t buffer, const Index *index, Value value) {
     ScalarType type = em->kernel->buffers.at[buffer].type;
+    if (em->prefetching && index_is_uniform(index))
+        return;
     if (index_is_uniform(index)) {
         if (value.is_vector)
             kdc_bug("kernel %s: the lanes of a vector loop store to one element of %s",
@@ -277,10 +294,15 @@ void emit_store(Emitter *em, uint32_t buffer, const Index *index, Value value) {
         LLVMSetAlignment(store, (unsigned)scalar_size_bytes(type));
         return;
     }
+    bool contiguous = index->lane == 1 && !index->vec;
+    if (em->prefetching) {
+        if (contiguous)
+            prefetch_line(em, buffer, &index->base, true);
+        return;
+    }
     LLVMValueRef stored = emit_as_vector(em, value);
     if (type == S_BOOL)
         stored = LLVMBuildZExt(em->builder, stored, memory_vector(em, type), "");
-    bool contiguous = index->lane == 1 && !index->vec;
     unsigned alignment =
         contiguous ? index_alignment(em, buffer, &index->base) : (unsigned)scalar_size_bytes(type);
     LLVMValueRef pointer =

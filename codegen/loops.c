@@ -845,6 +845,10 @@ LoopStmt *loop_if(LoopKernel *kernel, LoopBody *body, LoopExpr *condition) {
     return stmt;
 }
 
+LoopStmt *loop_prefetch(LoopKernel *kernel, LoopBody *body) {
+    return append(kernel, body, T_PREFETCH, 0);
+}
+
 void loop_call(LoopKernel *kernel, LoopBody *body, const char *entry, LoopExpr **argument,
                uint32_t count) {
     LoopStmt *stmt = append(kernel, body, T_CALL, 0);

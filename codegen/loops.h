@@ -100,6 +100,7 @@ typedef enum StmtKind {
     T_IF,         // if (condition) body else other
     T_CALL,       // runtime entry with arguments; buffers are passed as pointers
     T_BLOCK,      // statements in order
+    T_PREFETCH,   // the lines that full vectors of the body read or write are asked for; no more
 } StmtKind;
 
 typedef struct LoopStmt LoopStmt;
@@ -220,6 +221,8 @@ void loop_accumulate(LoopKernel *kernel, LoopBody *body, uint32_t local, LoopExp
 void loop_store(LoopKernel *kernel, LoopBody *body, uint32_t buffer, LoopExpr *index,
                 LoopExpr *value);
 LoopStmt *loop_if(LoopKernel *kernel, LoopBody *body, LoopExpr *condition);
+/// Statements of the result's body name what will be read and written soon; they change nothing.
+LoopStmt *loop_prefetch(LoopKernel *kernel, LoopBody *body);
 void loop_call(LoopKernel *kernel, LoopBody *body, const char *entry, LoopExpr **argument,
                uint32_t count);
 

@@ -267,6 +267,9 @@ static void print_stmt(Printer *p, const LoopStmt *stmt, int depth) {
         strbuf_printf(p->out, "call %s", stmt->entry);
         print_list(p, stmt->argument, stmt->argument_count, "(", ")");
         break;
+    case T_PREFETCH:
+        strbuf_puts(p->out, "prefetch ");
+        // fall through
     case T_BLOCK:
         strbuf_puts(p->out, "{\n");
         print_body(p, &stmt->body, depth + 1);

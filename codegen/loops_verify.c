@@ -208,6 +208,17 @@ static void check_store(Verifier *v, const LoopStmt *stmt) {
               buffer->name);
 }
 
+/// What a prefetch would not leave out: an assignment to a local, or a call.
+static bool has_effect(const LoopBody *body) {
+    for (size_t i = 0; i < body->count; i++) {
+        const LoopStmt *stmt = body->at[i];
+        if (stmt->kind == T_SET || stmt->kind == T_ACCUMULATE || stmt->kind == T_CALL ||
+            has_effect(&stmt->body) || has_effect(&stmt->other))
+            return true;
+    }
+    return false;
+}
+
 static void check_stmt(Verifier *v, const LoopStmt *stmt) {
     switch (stmt->kind) {
     case T_FOR:
@@ -247,6 +258,11 @@ static void check_stmt(Verifier *v, const LoopStmt *stmt) {
             WRONG(v, "a call of %s in a vector loop", v->kernel->name, stmt->entry);
         for (uint32_t i = 0; i < stmt->argument_count; i++)
             check_expr(v, stmt->argument[i]);
+        break;
+    case T_PREFETCH:
+        if (has_effect(&stmt->body))
+            WRONG(v, "a prefetch sets a local or calls", v->kernel->name);
+        check_scope(v, &stmt->body);
         break;
     case T_BLOCK:
         check_scope(v, &stmt->body);

@@ -392,6 +392,73 @@ static void emit_image(const Pieces *p, const Square *square, const Chunk *chunk
     }
 }
 
+static Square image_square(const ConvShape *shape) {
+    return (Square){.which = 0,
+                    .size = PIECE,
+                    .extent = {shape->height, shape->width},
+                    .padding = {shape->padding[0], shape->padding[1]},
+                    .matrix = &winograd_image};
+}
+
+/// The pieces of the result, or of its cotangent.
+static Square result_square(const ConvShape *shape) {
+    return (Square){.which = 1,
+                    .size = TILE,
+                    .extent = {shape->out_height, shape->out_width},
+                    .matrix = &winograd_result,
+                    .transposed = true};
+}
+
+/// Asks, in turn `turn` of `turns`, for some lines of what the squares of a chunk read, or of what
+/// the result of it will be (a square of size TILE at forward): memory works while products do.
+static void emit_ahead(const Pieces *p, const Square *square, const Chunk *chunk, LoopBody *body,
+                       LoopExpr *first_channel, int64_t channels, LoopExpr *turn, int64_t turns,
+                       bool is_store) {
+    const TileIO *io = p->io;
+    LoopKernel *kernel = io->kernel;
+    bool whole = p->row_chunks == 1;
+    int64_t rows = whole ? square->extent[0] : p->part_rows * TILE, width = square->extent[1];
+    int64_t blocks = channels / TILE_BLOCK, lines = p->images * blocks * rows * width;
+    int64_t each = ceil_div(lines, turns); // a divisor of the width, or some whole rows
+    if (each > width)
+        each = ceil_div(each, width) * width;
+    while (each < width && width % each)
+        each++;
+    LoopBody *inner = &loop_prefetch(kernel, body)->body;
+    LoopExpr *first = x_mul(kernel, turn, each);
+    if (each * turns > lines)
+        inner = &loop_if(kernel, inner, x2(kernel, X_lt, first, x_int(kernel, lines)))->body;
+    LoopExpr *line = over(kernel, &inner, LOOP_SERIAL, "line", x_int(kernel, ceil_div(each, width)));
+    line = x_add(kernel, x_div(kernel, first, width), line);
+    line = loop_let(kernel, inner, "line", line);
+    LoopExpr *left = x_div(kernel, line, rows), *image = x_div(kernel, left, blocks);
+    image = x2(kernel, X_min, x_add(kernel, chunk->image, image),
+               x_int(kernel, p->shape->batch - 1));
+    image = loop_let(kernel, inner, "image", image);
+    LoopExpr *block = loop_let(kernel, inner, "block", x_mod(kernel, left, blocks));
+    LoopExpr *row = x_mod(kernel, line, rows);
+    if (!whole) {
+        int64_t overlap = square->size - TILE - square->padding[0];
+        row = x_add(kernel, x_mul(kernel, chunk->row, TILE), x_offset(kernel, row, overlap));
+        row = x2(kernel, X_min, x2(kernel, X_max, row, x_int(kernel, 0)),
+                 x_int(kernel, square->extent[0] - 1));
+    }
+    row = loop_let(kernel, inner, "row", row);
+    LoopExpr *column = x_int(kernel, 0);
+    if (each < width)
+        column = loop_let(kernel, inner, "column", x_mod(kernel, first, width));
+    LoopExpr *step = over(kernel, &inner, LOOP_SERIAL, "step", x_int(kernel, int_min(each, width)));
+    LoopExpr *lane;
+    inner = open_lanes(kernel, inner, &lane);
+    LoopExpr *channel = x_add(kernel, x_mul(kernel, block, TILE_BLOCK), lane);
+    LoopExpr *index[4] = {image, x_add(kernel, first_channel, channel), row,
+                          x_add(kernel, column, step)};
+    if (is_store)
+        io->store(io->user, inner, index, x_real(kernel, 0.0, p->shape->type));
+    else
+        loop_let(kernel, inner, "ahead", io->read(io->user, inner, square->which, index));
+}
+
 // ---- forward
 // --------------------------------------------------------------------------------------
 
@@ -451,7 +518,8 @@ static void emit_product_tile(const Forward *f, LoopBody *body, LoopExpr *point,
     }
 }
 
-static void emit_product(const Forward *f, LoopBody *body) {
+static void emit_product(const Forward *f, LoopBody *body, const Chunk *chunk,
+                         const Chunk *next) {
     LoopKernel *kernel = f->p.io->kernel;
     int64_t most = SUMS_MAX / f->vectors;
     most = int_min(most, 16);
@@ -463,6 +531,14 @@ static void emit_product(const Forward *f, LoopBody *body) {
     LoopExpr *block = x_mul(kernel, group, f->vectors);
     LoopBody *tiles = body;
     LoopExpr *tile = over(kernel, &tiles, LOOP_SERIAL, "tile", x_int(kernel, full));
+    int64_t groups = f->filters / TILE_BLOCK / f->vectors;
+    LoopExpr *turn = x_add(kernel, x_mul(kernel, point, groups), group);
+    turn = x_add(kernel, x_mul(kernel, turn, full), tile);
+    Square x = image_square(f->p.shape), y = result_square(f->p.shape);
+    LoopExpr *channel = x_int(kernel, 0), *filter = x_mul(kernel, f->first_block, TILE_BLOCK);
+    int64_t turns = POINTS * groups * full;
+    emit_ahead(&f->p, &x, next, tiles, channel, f->channels, turn, turns, false);
+    emit_ahead(&f->p, &y, chunk, tiles, filter, f->filters, turn, turns, true);
     emit_product_tile(f, tiles, point, block, x_mul(kernel, tile, width), width);
     if (rest)
         emit_product_tile(f, body, point, block, x_int(kernel, full * width), rest);
@@ -504,14 +580,6 @@ static int64_t vectors_of(int64_t blocks) {
     return blocks % 2 == 0 ? 2 : blocks % 3 == 0 ? 3 : 1;
 }
 
-static Square image_square(const ConvShape *shape) {
-    return (Square){.which = 0,
-                    .size = PIECE,
-                    .extent = {shape->height, shape->width},
-                    .padding = {shape->padding[0], shape->padding[1]},
-                    .matrix = &winograd_image};
-}
-
 /// Parts of the filters, each a task that transforms the image anew: one where chunks are enough to
 /// share out; never so many that the transforms weigh against the products.
 static int64_t filter_parts(int64_t filters, int64_t chunks) {
@@ -546,7 +614,12 @@ int64_t tile_winograd(const TileIO *io, const ConvShape *shape) {
                            shape->batch % f.p.images == 0);
     Square square = image_square(shape);
     emit_image(&f.p, &square, &chunk, &loop->body, x_int(kernel, 0), f.image, f.channels);
-    emit_product(&f, &loop->body);
+    LoopExpr *last = x_int(kernel, chunks - 1);
+    LoopExpr *next_number = x2(kernel, X_min, x_offset(kernel, number, 1), last);
+    next_number = loop_let(kernel, &loop->body, "next", next_number);
+    Chunk next = chunk_at(&f.p, &loop->body, next_number, x_int(kernel, 0),
+                          x_int(kernel, shape->batch), true);
+    emit_product(&f, &loop->body, &chunk, &next);
     emit_result(&f, &chunk, &loop->body);
     return tasks;
 }
