@@ -700,6 +700,8 @@ Value emit_select(Emitter *em, const LoopExpr *expr, Value condition) {
     bool vector = a.is_vector || b.is_vector || condition.is_vector;
     LLVMValueRef x = vector ? emit_as_vector(em, a) : a.value;
     LLVMValueRef y = vector ? emit_as_vector(em, b) : b.value;
+    if (vector) // one bit for all lanes would become a branch
+        condition.value = emit_as_vector(em, condition);
     return (Value){LLVMBuildSelect(em->builder, condition.value, x, y, ""), vector};
 }
 

@@ -319,48 +319,47 @@ static bool is_true(const LoopExpr *condition) {
     return condition->kind == E_CONST && condition->integer;
 }
 
-static LoopExpr *pixel(const Pieces *p, const Square *square, const Place *place, LoopBody *body,
-                       LoopExpr *channel, int i, int k) {
-    const TileIO *io = p->io;
-    LoopExpr *index[4] = {place->image, channel,
-                          x_offset(io->kernel, corner(p, square, place, 0), i),
-                          x_offset(io->kernel, corner(p, square, place, 1), k)};
-    return io->read(io->user, body, square->which, index);
+/// Row or column `i` of the square along an axis, moved inside the image; *inside tells whether it
+/// was there.
+static LoopExpr *line_of(const Pieces *p, const Square *square, const Place *place, int axis, int i,
+                         LoopExpr **inside) {
+    LoopKernel *kernel = p->io->kernel;
+    LoopExpr *line = x_offset(kernel, corner(p, square, place, axis), i);
+    int64_t last = square->extent[axis] - 1;
+    *inside = x_inside(kernel, line, 0, square->extent[axis]);
+    if (is_true(*inside))
+        return line;
+    line = x2(kernel, X_min, x2(kernel, X_max, line, x_int(kernel, 0)), x_int(kernel, last));
+    *inside = loop_let(kernel, place->body, "inside", *inside);
+    return loop_let(kernel, place->body, axis ? "column" : "row", line);
 }
 
 /// Reads and transforms the square of one piece for 16 channels, from `block` blocks on, and
-/// stores its points in scratch [36, pieces, channels].
+/// stores its points in scratch [36, pieces, channels]. Pixels outside the image are zero: one
+/// inside is read in their place, and a mask drops it.
 static void transform_square(const Pieces *p, const Square *square, const Place *place,
-                             LoopBody *body, LoopExpr *first_channel, uint32_t scratch,
-                             int64_t channels, bool guarded) {
+                             LoopExpr *first_channel, uint32_t scratch, int64_t channels) {
     LoopKernel *kernel = p->io->kernel;
     LoopExpr *lane, *x[PIECE * PIECE], *y[PIECE * PIECE];
-    body = open_lanes(kernel, body, &lane);
+    LoopExpr *line[2][PIECE], *inside[2][PIECE];
+    for (int axis = 0; axis < 2; axis++) {
+        for (int i = 0; i < square->size; i++)
+            line[axis][i] = line_of(p, square, place, axis, i, &inside[axis][i]);
+    }
+    LoopBody *body = open_lanes(kernel, place->body, &lane);
     LoopExpr *in_task = x_add(kernel, x_mul(kernel, place->block, TILE_BLOCK), lane);
     LoopExpr *channel = x_add(kernel, first_channel, in_task);
     Transform t = {kernel, body, p->shape->type};
+    LoopExpr *zero = x_real(kernel, 0.0, t.type);
     for (int i = 0; i < square->size; i++) {
-        LoopExpr *row = x_offset(kernel, corner(p, square, place, 0), i);
-        LoopBody *row_body = body;
-        uint32_t local[PIECE];
-        for (int k = 0; guarded && k < square->size; k++) {
-            local[k] = loop_local(kernel, body, "x", t.type, NULL, 0);
-            loop_set(kernel, body, local[k], NULL, 0, x_real(kernel, 0.0, t.type));
-        }
-        if (guarded)
-            row_body = &loop_if(kernel, body, x_inside(kernel, row, 0, square->extent[0]))->body;
         for (int k = 0; k < square->size; k++) {
-            LoopExpr **to = &x[i * PIECE + k];
-            if (!guarded) {
-                *to = loop_let(kernel, body, "x", pixel(p, square, place, body, channel, i, k));
-                continue;
-            }
-            LoopExpr *column = x_offset(kernel, corner(p, square, place, 1), k);
-            LoopBody *inside =
-                &loop_if(kernel, row_body, x_inside(kernel, column, 0, square->extent[1]))->body;
-            loop_set(kernel, inside, local[k], NULL, 0,
-                     pixel(p, square, place, inside, channel, i, k));
-            *to = x_local(kernel, local[k], NULL, 0);
+            LoopExpr *index[4] = {place->image, channel, line[0][i], line[1][k]};
+            LoopExpr *pixel = p->io->read(p->io->user, body, square->which, index);
+            LoopExpr *known = x_and(kernel, inside[0][i], inside[1][k]);
+            pixel = loop_let(kernel, body, "x", pixel);
+            if (!is_true(known))
+                pixel = loop_let(kernel, body, "x", x3(kernel, X_select, known, pixel, zero));
+            x[i * PIECE + k] = pixel;
         }
     }
     sandwich(&t, square->matrix, square->transposed, x, y);
@@ -373,23 +372,8 @@ static void transform_square(const Pieces *p, const Square *square, const Place 
 /// The image stage.
 static void emit_image(const Pieces *p, const Square *square, const Chunk *chunk, LoopBody *body,
                        LoopExpr *first_channel, uint32_t scratch, int64_t channels) {
-    LoopKernel *kernel = p->io->kernel;
     Place place = over_pieces(p, chunk, body, channels / TILE_BLOCK);
-    LoopExpr *inner = NULL;
-    for (int axis = 0; axis < 2; axis++) {
-        LoopExpr *first = corner(p, square, &place, axis);
-        inner = x_and(kernel, inner,
-                      x_inside(kernel, first, 0, square->extent[axis] - square->size + 1));
-    }
-    if (is_true(inner)) {
-        transform_square(p, square, &place, place.body, first_channel, scratch, channels, false);
-    } else if (p->unrolled) {
-        transform_square(p, square, &place, place.body, first_channel, scratch, channels, true);
-    } else {
-        LoopStmt *choice = loop_if(kernel, place.body, inner);
-        transform_square(p, square, &place, &choice->body, first_channel, scratch, channels, false);
-        transform_square(p, square, &place, &choice->other, first_channel, scratch, channels, true);
-    }
+    transform_square(p, square, &place, first_channel, scratch, channels);
 }
 
 static Square image_square(const ConvShape *shape) {
