@@ -686,15 +686,12 @@ static void emit_kernel_tile(const ByKernel *b, LoopBody *body, LoopExpr *point,
 }
 
 /// One chunk: both transforms, then all products.
-static void emit_chunk(const ByKernel *b, LoopBody *body, const Chunk *chunk, LoopExpr *is_first) {
+static void emit_chunk(const ByKernel *b, LoopBody *body, const Chunk *chunk, const ByKernel *next,
+                       const Chunk *next_chunk, LoopExpr *is_first) {
     const ConvShape *shape = b->p.shape;
     LoopKernel *kernel = b->p.io->kernel;
     Square x = image_square(shape);
-    Square dy = {.which = 1,
-                 .size = TILE,
-                 .extent = {shape->out_height, shape->out_width},
-                 .matrix = &winograd_result,
-                 .transposed = true};
+    Square dy = result_square(shape);
     emit_image(&b->p, &x, chunk, body, b->channel, b->image, b->channels);
     emit_image(&b->p, &dy, chunk, body, x_mul(kernel, b->block, TILE_BLOCK), b->cotangent,
                b->filters);
@@ -702,13 +699,32 @@ static void emit_chunk(const ByKernel *b, LoopBody *body, const Chunk *chunk, Lo
     LoopExpr *pieces = b->p.images == 1
                            ? x_mul(kernel, chunk->row_count, b->p.columns)
                            : x_mul(kernel, chunk->image_count, b->p.rows * b->p.columns);
+    int64_t groups = b->filters / TILE_BLOCK / b->vectors, tiles = b->channels / b->width;
     LoopExpr *point = over(kernel, &body, LOOP_SERIAL, "point", x_int(kernel, POINTS));
-    LoopExpr *group = over(kernel, &body, LOOP_SERIAL, "group",
-                           x_int(kernel, b->filters / TILE_BLOCK / b->vectors));
-    LoopExpr *tile =
-        over(kernel, &body, LOOP_SERIAL, "tile", x_int(kernel, b->channels / b->width));
+    LoopExpr *group = over(kernel, &body, LOOP_SERIAL, "group", x_int(kernel, groups));
+    LoopExpr *tile = over(kernel, &body, LOOP_SERIAL, "tile", x_int(kernel, tiles));
+    LoopExpr *turn = x_add(kernel, x_mul(kernel, point, groups), group);
+    turn = x_add(kernel, x_mul(kernel, turn, tiles), tile);
+    int64_t turns = POINTS * groups * tiles;
+    emit_ahead(&b->p, &x, next_chunk, body, next->channel, b->channels, turn, turns, false);
+    emit_ahead(&b->p, &dy, next_chunk, body, x_mul(kernel, next->block, TILE_BLOCK), b->filters,
+               turn, turns, false);
     emit_kernel_tile(b, body, point, x_mul(kernel, group, b->vectors),
                      x_mul(kernel, tile, b->width), pieces, is_first);
+}
+
+/// Finds part, channels and filters of a task.
+static void choose_task(ByKernel *b, LoopBody *body, LoopExpr *task) {
+    LoopKernel *kernel = b->p.io->kernel;
+    int64_t channel_blocks = b->p.shape->channels / b->channels;
+    int64_t filter_blocks = b->p.shape->filters / b->filters;
+    LoopExpr *cb = loop_let(kernel, body, "cb", x_mod(kernel, task, channel_blocks));
+    LoopExpr *rest = x_div(kernel, task, channel_blocks);
+    LoopExpr *kb = loop_let(kernel, body, "kb", x_mod(kernel, rest, filter_blocks));
+    b->channel = x_mul(kernel, cb, b->channels);
+    b->block = x_mul(kernel, kb, b->filters / TILE_BLOCK);
+    b->part = b->parts > 1 ? loop_let(kernel, body, "part", x_div(kernel, rest, filter_blocks))
+                           : x_int(kernel, 0);
 }
 
 int64_t tile_winograd_weight(const TileIO *io, const ConvShape *shape, int64_t parts) {
@@ -722,34 +738,35 @@ int64_t tile_winograd_weight(const TileIO *io, const ConvShape *shape, int64_t p
     b.image = scratch_of(&b.p, "v", b.channels);
     b.cotangent = scratch_of(&b.p, "z", b.filters);
 
-    int64_t channel_blocks = shape->channels / b.channels,
-            filter_blocks = shape->filters / b.filters;
     int64_t part_images = ceil_div(shape->batch, parts ? parts : 1);
-    int64_t tasks = (parts ? parts : 1) * channel_blocks * filter_blocks;
+    int64_t chunks = ceil_div(part_images, b.p.images) * b.p.row_chunks;
+    int64_t tasks = (parts ? parts : 1) * (shape->channels / b.channels) *
+                    (shape->filters / b.filters);
     LoopStmt *loop = loop_for(kernel, &kernel->body, LOOP_PARALLEL, "task", x_int(kernel, 0),
                               x_int(kernel, tasks), 1);
     LoopBody *body = &loop->body;
     LoopExpr *task = loop_var(kernel, loop);
-    LoopExpr *cb = loop_let(kernel, body, "cb", x_mod(kernel, task, channel_blocks));
-    LoopExpr *rest = x_div(kernel, task, channel_blocks);
-    LoopExpr *kb = loop_let(kernel, body, "kb", x_mod(kernel, rest, filter_blocks));
-    b.channel = x_mul(kernel, cb, b.channels);
-    b.block = x_mul(kernel, kb, b.filters / TILE_BLOCK);
-    b.part = parts > 1 ? loop_let(kernel, body, "part", x_div(kernel, rest, filter_blocks))
-                       : x_int(kernel, 0);
+    choose_task(&b, body, task);
     LoopExpr *begin = x_mul(kernel, b.part, part_images);
     LoopExpr *end = x_add(kernel, begin, x_int(kernel, part_images));
     if (shape->batch % part_images)
         end = loop_let(kernel, body, "end", x2(kernel, X_min, end, x_int(kernel, shape->batch)));
 
-    int64_t chunks = ceil_div(part_images, b.p.images) * b.p.row_chunks;
     bool whole = part_images % b.p.images == 0 && shape->batch % part_images == 0;
     LoopExpr *number = over(kernel, &body, LOOP_SERIAL, "chunk", x_int(kernel, chunks));
     LoopExpr *is_first = NULL;
     if (chunks > 1)
         is_first = loop_let(kernel, body, "is_first", x2(kernel, X_eq, number, x_int(kernel, 0)));
     Chunk chunk = chunk_at(&b.p, body, number, begin, end, whole);
-    emit_chunk(&b, body, &chunk, is_first);
+    // The chunk after this one may be the next task's first.
+    ByKernel next = b;
+    LoopExpr *all = x_offset(kernel, x_add(kernel, x_mul(kernel, task, chunks), number), 1);
+    all = x2(kernel, X_min, all, x_int(kernel, tasks * chunks - 1));
+    all = loop_let(kernel, body, "next", all);
+    choose_task(&next, body, x_div(kernel, all, chunks));
+    Chunk next_chunk = chunk_at(&b.p, body, x_mod(kernel, all, chunks),
+                                x_mul(kernel, next.part, part_images), end, true);
+    emit_chunk(&b, body, &chunk, &next, &next_chunk, is_first);
     return tasks;
 }
 
