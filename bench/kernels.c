@@ -1,6 +1,6 @@
 // bench/kernels.c -- how near single kernels come to the machine's multiply-add peak.
 //
-//     kernels [--threads N] [--repeats N] [--shapes issue|resnet20|resnet18|mobilenet|resnext|pointwise|all]
+//     kernels [--threads N] [--repeats N] [--shapes issue|resnet20|resnet18|mobilenet|resnext|pointwise|patches|all]
 //             [--math strict|fast]
 //     kernels --serve [--threads N]
 //
@@ -49,6 +49,9 @@ static const Shape shapes[] = {
     {64, 512, 512, 4, 3, 1, 1, "resnet18"},
     {64, 64, 128, 32, 3, 2, 1, "resnet18"},
     {64, 64, 128, 32, 1, 2, 1, "resnet18"},
+    {64, 128, 128, 32, 8, 8, 1, "patches"},
+    {64, 128, 128, 16, 4, 4, 1, "patches"},
+    {64, 256, 256, 8, 2, 2, 1, "patches"},
     {64, 144, 144, 32, 3, 1, 144, "mobilenet"},
     {64, 144, 144, 32, 3, 2, 144, "mobilenet"},
     {64, 192, 192, 16, 3, 1, 192, "mobilenet"},
@@ -73,8 +76,13 @@ static const Shape shapes[] = {
     {64, 256, 512, 8, 1, 2, 1, "pointwise"},
 };
 
+/// Half of the kernel, but none where the kernel's steps leave nothing out and share nothing.
+static int64_t padding_of(const Shape *s) {
+    return s->kernel == s->stride ? 0 : s->kernel / 2;
+}
+
 static int64_t out_size(const Shape *s) {
-    return (s->size + s->kernel / 2 * 2 - s->kernel) / s->stride + 1;
+    return (s->size + padding_of(s) * 2 - s->kernel) / s->stride + 1;
 }
 
 /// A module of one graph: a convolution of two storages of types 0 and 1, written to one of type 2.
@@ -90,7 +98,7 @@ static Module *conv_module(Arena *arena, const Shape *s, Direction direction, co
     for (int i = 0; i < 2; i++)
         operand[i]->type = type[i]; // inference gives plain types
     int64_t two[2] = {s->stride, s->stride}, one[2] = {1, 1};
-    int64_t p = s->kernel / 2, padding[4] = {p, p, p, p};
+    int64_t p = padding_of(s), padding[4] = {p, p, p, p};
     Attrs attrs = {.stride = {2, two}, .padding = {4, padding}, .dilation = {2, one},
                    .groups = s->groups};
     if (direction != FORWARD)
@@ -298,7 +306,7 @@ int main(int argc, char **argv) {
             fast = !strcmp(argv[i + 1], "fast");
         else
             world_error("usage: kernels [--serve] [--threads N] [--repeats N] [--math strict|fast] "
-                        "[--shapes issue|resnet20|resnet18|mobilenet|resnext|pointwise|all]");
+                        "[--shapes issue|resnet20|resnet18|mobilenet|resnext|pointwise|patches|all]");
     }
     if (serves) {
         serve(threads);

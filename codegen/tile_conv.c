@@ -37,6 +37,10 @@ typedef struct TapAxis {
     int64_t step, offset, advance;
     int64_t taps, kernel_first, kernel_step;
     int64_t extent; // of the input
+    // Grids that differ in their first kernel and output position alone, one further on each, are
+    // `repeats` turns of one loop; `turn` is its variable, NULL for one grid.
+    int64_t repeats;
+    LoopExpr *turn;
 } TapAxis;
 
 typedef struct TapConv {
@@ -72,8 +76,22 @@ static LoopExpr *tap_position(const TapConv *conv, const TapAxis *axis, LoopExpr
     return plus(conv, position, axis->offset);
 }
 
+/// position + first, and the turn where grids are a loop.
+static LoopExpr *at_turn(const TapConv *conv, const TapAxis *axis, LoopExpr *position,
+                         int64_t first) {
+    position = plus(conv, position, first);
+    return axis->turn ? x_add(conv->io->kernel, position, axis->turn) : position;
+}
+
 static LoopExpr *tap_kernel(const TapConv *conv, const TapAxis *axis, LoopExpr *tap) {
-    return plus(conv, x_mul(conv->io->kernel, tap, axis->kernel_step), axis->kernel_first);
+    LoopExpr *position = x_mul(conv->io->kernel, tap, axis->kernel_step);
+    return at_turn(conv, axis, position, axis->kernel_first);
+}
+
+/// Where grid position `at` lies in the output.
+static LoopExpr *output_position(const TapConv *conv, const TapAxis *axis, LoopExpr *at) {
+    LoopExpr *position = x_mul(conv->io->kernel, at, axis->out_step);
+    return at_turn(conv, axis, position, axis->out_offset);
 }
 
 /// Whether some tap of some position in [first, last] leaves the input.
@@ -307,9 +325,8 @@ static void emit_tile(const TapConv *conv, const TapAxis *rows, const TapAxis *c
                               output_channel(conv, &place, at[0]));
     LoopExpr *row = x_add(kernel, place.row, at[1]);
     LoopExpr *column = x_add(kernel, place.column, at[2]);
-    row = plus(conv, x_mul(kernel, row, rows->out_step), rows->out_offset);
-    column = plus(conv, x_mul(kernel, column, columns->out_step), columns->out_offset);
-    LoopExpr *out_index[4] = {place.image, channel, row, column};
+    LoopExpr *out_index[4] = {place.image, channel, output_position(conv, rows, row),
+                              output_position(conv, columns, column)};
     io->store(io->user, nest, out_index, x_local(kernel, sums, at, 3));
 }
 
@@ -364,6 +381,17 @@ static void emit_grid(const TapConv *conv, const TapAxis *rows, const TapAxis *c
     place.row = loop_var(kernel, loop);
     place.guard_rows = false; // the tap loop's bounds see to it
     emit_row(conv, rows, columns, place, &loop->body);
+}
+
+/// A loop over the turns of the axis, if it has several; the body for what comes inside.
+static LoopBody *loop_turns(const TapConv *conv, TapAxis *axis, LoopBody *body, const char *name) {
+    if (axis->repeats == 1)
+        return body;
+    LoopKernel *kernel = conv->io->kernel;
+    LoopStmt *loop = loop_for(kernel, body, LOOP_SERIAL, name, index_int(conv, 0),
+                              index_int(conv, axis->repeats), 1);
+    axis->turn = loop_var(kernel, loop);
+    return &loop->body;
 }
 
 /// Cycles a row of the grid takes with tiles of `vectors` by `columns`, per vector, by the two
@@ -481,7 +509,10 @@ static int64_t emit_tap_conv(TapConv *conv, const TapAxis *rows, const TapAxis *
         if (row_parts > 1)
             row_end = loop_let(kernel, body, "row_end",
                                x2(kernel, X_min, plus(conv, row_begin, part_rows), row_end));
-        emit_grid(conv, &rows[i], &columns[i], place, body, row_begin, row_end);
+        TapAxis axis[2] = {rows[i], columns[i]};
+        LoopBody *inner = loop_turns(conv, &axis[0], body, "kr");
+        inner = loop_turns(conv, &axis[1], inner, "kc");
+        emit_grid(conv, &axis[0], &axis[1], place, inner, row_begin, row_end);
     }
     return tasks;
 }
@@ -523,6 +554,7 @@ int64_t tile_conv2d(const TileIO *io, const ConvShape *shape) {
             .taps = shape->kernel[i],
             .kernel_step = 1,
             .extent = i ? shape->width : shape->height,
+            .repeats = 1,
         };
     int64_t weight_bytes = shape->filters * conv.reduced * shape->kernel[0] * shape->kernel[1] *
                            (int64_t)scalar_size_bytes(shape->type);
@@ -538,7 +570,8 @@ static TapAxis adjoint_axis(const ConvShape *shape, int i, int64_t remainder) {
                     .out_step = s,
                     .out_offset = remainder,
                     .step = 1,
-                    .extent = i ? shape->out_width : shape->out_height};
+                    .extent = i ? shape->out_width : shape->out_height,
+                    .repeats = 1};
     int64_t first = -1, second = -1;
     for (int64_t k = 0; k < shape->kernel[i]; k++) {
         if ((remainder + shape->padding[i] - k * dilation) % s)
@@ -560,11 +593,46 @@ static TapAxis adjoint_axis(const ConvShape *shape, int i, int64_t remainder) {
     return axis;
 }
 
+/// Whether `next` is `axis` one remainder further on.
+static bool is_next_turn(const TapAxis *axis, const TapAxis *next) {
+    bool same_taps = !axis->taps || (next->kernel_first == axis->kernel_first + axis->repeats &&
+                                     next->offset == axis->offset &&
+                                     next->advance == axis->advance &&
+                                     next->kernel_step == axis->kernel_step);
+    return next->grid == axis->grid && next->taps == axis->taps && same_taps;
+}
+
+enum {
+    AXIS_GRIDS_MAX = 8, // of one axis
+    GRIDS_MAX = 16,
+};
+
+/// The grids of one axis, a run of like ones as turns of one; 0 if they are more than
+/// AXIS_GRIDS_MAX.
+static size_t adjoint_axes(const ConvShape *shape, int i, TapAxis *axes) {
+    size_t count = 0;
+    for (int64_t remainder = 0; remainder < shape->stride[i]; remainder++) {
+        TapAxis axis = adjoint_axis(shape, i, remainder);
+        if (axis.grid == 0)
+            break;
+        if (count && is_next_turn(&axes[count - 1], &axis)) {
+            axes[count - 1].repeats++;
+            continue;
+        }
+        if (count == AXIS_GRIDS_MAX)
+            return 0;
+        axes[count++] = axis;
+    }
+    return count;
+}
+
 int64_t tile_conv2d_input(const TileIO *io, const ConvShape *shape) {
     int64_t group_channels = shape->channels / shape->groups;
-    enum { GRIDS_MAX = 16 };
-    if ((group_channels % TILE_BLOCK && !conv_small_groups(shape)) ||
-        shape->stride[0] * shape->stride[1] > GRIDS_MAX)
+    TapAxis axes[2][AXIS_GRIDS_MAX];
+    size_t rows_count = adjoint_axes(shape, 0, axes[0]);
+    size_t columns_count = adjoint_axes(shape, 1, axes[1]);
+    size_t count = rows_count * columns_count;
+    if ((group_channels % TILE_BLOCK && !conv_small_groups(shape)) || !count || count > GRIDS_MAX)
         return 0;
     TapConv conv = tap_conv(io, shape, shape->channels, shape->filters);
     conv.adjoint = true;
@@ -573,14 +641,9 @@ int64_t tile_conv2d_input(const TileIO *io, const ConvShape *shape) {
             1 + loop_buffer(io->kernel, "packed", shape->type, BUFFER_SCRATCH,
                             conv.lane_group * shape->kernel[0] * shape->kernel[1] * TILE_BLOCK);
     TapAxis rows[GRIDS_MAX], columns[GRIDS_MAX];
-    size_t count = 0;
-    for (int64_t i = 0; i < shape->stride[0]; i++) {
-        for (int64_t j = 0; j < shape->stride[1]; j++) {
-            rows[count] = adjoint_axis(shape, 0, i);
-            columns[count] = adjoint_axis(shape, 1, j);
-            if (rows[count].grid > 0 && columns[count].grid > 0)
-                count++;
-        }
+    for (size_t k = 0; k < count; k++) {
+        rows[k] = axes[0][k / columns_count];
+        columns[k] = axes[1][k % columns_count];
     }
     int64_t weight_bytes = shape->filters * group_channels * shape->kernel[0] * shape->kernel[1] *
                            (int64_t)scalar_size_bytes(shape->type);
