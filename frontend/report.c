@@ -96,6 +96,11 @@ const char *a_list_of(Elab *e, const char *const *names, size_t count) {
 
 const Origin *origin_at(Elab *e, Span span) {
     Origin *origin = arena_new(e->arena, Origin);
-    *origin = (Origin){span, e->function, e->origin, e->stage};
+    const Instance *self = e->app ? e->app->self : NULL;
+    *origin = (Origin){.span = span,
+                       .function = e->function,
+                       .caller = e->origin,
+                       .stage = e->stage,
+                       .module = self && self->net ? self->path : NULL};
     return origin;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "frontend/elaborate.h"
+#include "ir/cost.h"
 
 // ---- fields ----
 
@@ -329,6 +330,7 @@ bool elaborate_step(Elab *e, PhaseWork *work, Deferred at, int number, const Pha
             break;
         context_finish(e, e->ctx);
         Graph *graph = run->ctx->graph;
+        graph_mark_terms(graph, e->arena);
         StepVariant variant = {.when = all_answers(e, run, choices.asked.count)};
         graph->name = arena_printf(e->arena, *variant.when ? "%s[%s]%s" : "%s%s%s", graph->name,
                                    variant.when, is_full ? "" : ".last");

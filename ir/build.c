@@ -52,6 +52,26 @@ const Origin *origin_at_stage(Graph *graph, const Origin *origin, Stage stage) {
     return copy;
 }
 
+const Origin *origin_for(Graph *graph, const Origin *origin, bool by_weight, uint64_t terms) {
+    if (!origin || (origin->by_weight == by_weight && (origin->terms | terms) == origin->terms))
+        return origin;
+    Origin *copy = arena_new(graph->module->arena, Origin);
+    *copy = *origin;
+    copy->by_weight = by_weight;
+    copy->terms |= terms;
+    return copy;
+}
+
+const Origin *origin_shared(Graph *graph, const Node *node, const Node *other) {
+    bool by_weight = node->origin && node->origin->by_weight && other->origin &&
+                     other->origin->by_weight;
+    return origin_for(graph, node->origin, by_weight, node_terms(other));
+}
+
+uint64_t node_terms(const Node *node) {
+    return node->origin ? node->origin->terms : 0;
+}
+
 Node *graph_append(Graph *graph, Op op, Node *const *operand, uint32_t arity, const Attrs *attrs,
                    const Origin *origin) {
     Arena *arena = graph->module->arena;

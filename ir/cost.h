@@ -36,4 +36,9 @@ void graph_count_kernels(const Graph *graph, GraphCost *cost, Arena *scratch);
 /// without what is there for that term alone: see ir/terms.c. It joins the module's graphs.
 Graph *graph_without_term(Graph *graph, size_t term, const char *name, Arena *scratch);
 
+/// Notes in the origins of a step, as it was elaborated, which of its loss terms each node is there
+/// for: the terms that it is behind; of a gradient, those that reach the parameter; of an update and
+/// of a state, those that it is computed from. What only reports need is there for none.
+void graph_mark_terms(Graph *graph, Arena *scratch);
+
 #endif

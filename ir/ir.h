@@ -171,6 +171,9 @@ typedef struct Origin {
     const char *function; // the fn or net whose body this is; NULL in the program itself
     const struct Origin *caller;
     Stage stage;
+    const char *module; // path of the instance whose body this is, "student.layer1.0"; NULL: none
+    uint64_t terms;     // bit t: loss term t of the step needs it (ir/terms.c); 0: none does
+    bool by_weight;     // a gradient by what does not depend on the batch
 } Origin;
 
 typedef struct Node Node;
@@ -298,6 +301,13 @@ Node *graph_append(Graph *graph, Op op, Node *const *operand, uint32_t arity, co
 
 /// The same place, at `stage` or the later one where it was. `origin` may be NULL.
 const Origin *origin_at_stage(Graph *graph, const Origin *origin, Stage stage);
+/// The same place, of a gradient by weights or not, needed by these loss terms too. `origin` may be
+/// NULL.
+const Origin *origin_for(Graph *graph, const Origin *origin, bool by_weight, uint64_t terms);
+/// Origin of a node that stands for `other` too.
+const Origin *origin_shared(Graph *graph, const Node *node, const Node *other);
+/// The loss terms that need a node, as its origin says.
+uint64_t node_terms(const Node *node);
 
 /// Short constructors on top of graph_append(); origin is taken from the graph's builder cursor.
 void ir_at(Graph *graph, const Origin *origin); // origin of the nodes made from here on

@@ -114,3 +114,57 @@ Graph *graph_without_term(Graph *graph, size_t term, const char *name, Arena *sc
     graph_keep_only(clone, live);
     return clone;
 }
+
+// ---- marks
+// ------------------------------------------------------------------------------------------
+
+/// By node: does a storage get a value from it?
+static uint8_t *leads_to_write(const Graph *graph, Arena *scratch) {
+    uint8_t *leads = arena_array(scratch, uint8_t, graph->nodes.count);
+    for (size_t i = graph->nodes.count; i-- > 0;) {
+        const Node *node = graph->nodes.at[i];
+        leads[i] |= node->op == OP_write;
+        for (uint32_t k = 0; k < node->arity; k++)
+            leads[node->operand[k]->id] |= leads[i];
+    }
+    return leads;
+}
+
+/// Of the operands of this stage or a later one: what an update does goes by the gradient rather
+/// than by the parameter, which other terms may read.
+static uint64_t terms_of_operands(const Node *node, const uint64_t *terms, Stage least) {
+    uint64_t all = 0;
+    for (uint32_t k = 0; k < node->arity; k++)
+        if (node_stage(node->operand[k]) >= least)
+            all |= terms[node->operand[k]->id];
+    return all;
+}
+
+void graph_mark_terms(Graph *graph, Arena *scratch) {
+    size_t count = graph->nodes.count;
+    uint64_t *behind = arena_array(scratch, uint64_t, count); // bit t: in the cone of term t
+    uint64_t *in_loss = arena_array(scratch, uint64_t, count); // bit t: term t is in the cone
+    kdc_assert(graph->terms.count <= 64);
+    for (size_t t = 0; t < graph->terms.count; t++) {
+        const uint8_t *cone = cone_of(graph, graph->terms.at[t].node, scratch);
+        for (size_t i = 0; i < count; i++)
+            behind[i] |= (uint64_t)cone[i] << t;
+        in_loss[graph->terms.at[t].node->id] |= (uint64_t)1 << t;
+    }
+    const uint8_t *leads = leads_to_write(graph, scratch);
+    uint64_t *terms = arena_array(scratch, uint64_t, count);
+    for (size_t i = 0; i < count; i++) {
+        Node *node = graph->nodes.at[i];
+        terms[i] = behind[i];
+        for (uint32_t k = 0; k < node->arity; k++)
+            in_loss[i] |= in_loss[node->operand[k]->id];
+        if (is_step_gradient(node)) {
+            terms[i] = in_loss[node->operand[0]->id] & behind[node->operand[1]->id];
+        } else if (!terms[i] && leads[i]) {
+            terms[i] = terms_of_operands(node, terms, STAGE_BACKWARD);
+            if (!terms[i])
+                terms[i] = terms_of_operands(node, terms, STAGE_FORWARD);
+        }
+        node->origin = origin_for(graph, node->origin, false, terms[i]);
+    }
+}

@@ -15,7 +15,9 @@ bool pass_cse(Graph *graph, PassContext *ctx) {
     Rewrite rw = rewrite_begin(graph, ctx->scratch);
     for (size_t i = 0; i < rw.old_count; i++) {
         Node *node = rewrite_next(&rw, i);
-        rewrite_place(&rw, node, op_has(node->op, EFFECT) ? node : node_table_share(&table, node));
+        Node *first = op_has(node->op, EFFECT) ? node : node_table_share(&table, node);
+        first->origin = origin_shared(graph, first, node);
+        rewrite_place(&rw, node, first);
     }
     return rewrite_end(&rw);
 }

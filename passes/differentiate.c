@@ -60,8 +60,19 @@ void grad_accumulate(GradContext *ctx, Node *x, Node *g) {
         return;
     g = sum_to(ctx, g, &x->type);
     kdc_assert(type_equal(&g->type, &x->type));
+    Graph *graph = ctx->graph;
+    bool by_weight = !ctx->of_batch[x->id];
+    if (g->id >= ctx->made)
+        g->origin = origin_for(graph, g->origin, by_weight, 0);
     Node **sum = &ctx->cotangent[x->id];
-    *sum = *sum ? add_cotangents(ctx->graph, *sum, g) : g;
+    if (!*sum) {
+        *sum = g;
+        return;
+    }
+    const Origin *origin = graph->cursor;
+    ir_at(graph, origin_for(graph, origin, by_weight, node_terms(x))); // the sum is all terms'
+    *sum = add_cotangents(graph, *sum, g);
+    ir_at(graph, origin);
 }
 
 // ---- one loss -----------------------------------------------------------------------------------
@@ -81,6 +92,17 @@ static uint8_t *mark_wanted(const Graph *graph, const uint8_t *requested, size_t
     return wanted;
 }
 
+static uint8_t *mark_of_batch(const Graph *graph, size_t count, Arena *scratch) {
+    uint8_t *of_batch = arena_array(scratch, uint8_t, count);
+    for (size_t i = 0; i < count; i++) {
+        const Node *node = graph->nodes.at[i];
+        of_batch[i] = node->op == OP_input || op_has(node->op, RANDOM);
+        for (uint32_t k = 0; k < node->arity; k++)
+            of_batch[i] |= of_batch[node->operand[k]->id];
+    }
+    return of_batch;
+}
+
 /// Walks from the loss back to node `first`, applying rules. Nodes made for a node take its tag,
 /// and its origin, at the stage of the gradient.
 static void sweep(GradContext *ctx, Node *loss, uint32_t first, Stage stage) {
@@ -89,8 +111,9 @@ static void sweep(GradContext *ctx, Node *loss, uint32_t first, Stage stage) {
         Node *y = graph->nodes.at[id];
         if (!ctx->cotangent[id] || !grad_passes(y->op))
             continue;
-        size_t made = graph->nodes.count;
-        ir_at(graph, origin_at_stage(graph, y->origin, stage));
+        size_t made = ctx->made = graph->nodes.count;
+        const Origin *origin = origin_at_stage(graph, y->origin, stage);
+        ir_at(graph, origin_for(graph, origin, !ctx->of_batch[id], 0));
         grad_rules[y->op](ctx, y, ctx->cotangent[id]);
         for (; made < graph->nodes.count; made++)
             graph->nodes.at[made]->tag = y->tag;
@@ -141,6 +164,8 @@ static void expand(Graph *graph, Node *grad, Arena *scratch) {
         .scratch = scratch,
         .cotangent = arena_array(scratch, Node *, count),
         .wanted = mark_wanted(graph, requested, count, scratch),
+        .of_batch = mark_of_batch(graph, count, scratch),
+        .made = count,
     };
     Stage stage = grad->origin ? grad->origin->stage : STAGE_FORWARD;
     ir_at(graph, origin_at_stage(graph, loss->origin, stage));

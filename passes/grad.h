@@ -21,6 +21,8 @@ typedef struct GradContext {
     Arena *scratch;
     Node **cotangent;      // by id, for nodes before the sweep; NULL: nothing reached it yet
     const uint8_t *wanted; // by id: some requested node lies behind it
+    const uint8_t *of_batch; // by id: it depends on the batch or on random draws
+    size_t made;             // nodes from here on are the rule's at work
 } GradContext;
 
 /// Whether a cotangent of x is of use. A rule may build nodes in vain, but better does not.
