@@ -238,7 +238,7 @@ static void bench_conv(const Shape *s, Direction direction, bool fast, int threa
         conv_open(&k, s, direction, false, threads);
     double speed[64], peak[64];
     for (int i = 0; i < repeats; i++) {
-        peak[i] = peak_gflops(threads);
+        peak[i] = kdrt_peak_gflops(threads);
         speed[i] = k.flops / conv_run(&k) * 1e-9;
     }
     double kernel = median(speed, repeats), limit = median(peak, repeats);
@@ -284,7 +284,7 @@ static void serve(int threads) {
         } else if (!is_conv && form < FORMS && conv[form].program) {
             printf("%.4f 0\n", 1e3 * conv_run(&conv[form]));
         } else if (!strncmp(line, "peak", 4)) {
-            printf("%.1f\n", peak_gflops(threads));
+            printf("%.1f\n", kdrt_peak_gflops(threads));
         } else {
             printf("unknown request: %s", line);
         }

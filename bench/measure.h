@@ -1,9 +1,12 @@
-/// What the measuring programs share: a clock, a median, memory as the runtime has it, the machine's peak.
+/// What the measuring programs share: a clock, a median, memory as the runtime has it. The machine's
+/// limits are measured by runtime/machine.h.
 #ifndef KDC_BENCH_MEASURE_H
 #define KDC_BENCH_MEASURE_H
 
 #include <stdbool.h>
 #include <stddef.h>
+
+#include "runtime/machine.h"
 
 enum { HUGE_PAGE = 2 << 20 };
 
@@ -13,8 +16,6 @@ double seconds_now(void);
 double seconds_used(int threads);
 /// Sorts `value`.
 double median(double *value, int count);
-/// GFLOP/s of `threads` threads that do nothing but multiply-adds in registers, f32.
-double peak_gflops(int threads);
 /// Zeroed memory in huge pages, touched; ends the process when there is none.
 void *huge_memory(size_t bytes);
 

@@ -193,7 +193,7 @@ static void peak(const Server *server) {
     enum { TIMES = 101 };
     double gflops[TIMES];
     for (int i = 0; i < TIMES; i++)
-        gflops[i] = peak_gflops((int)server->frame.threads);
+        gflops[i] = kdrt_peak_gflops((int)server->frame.threads);
     printf("%.1f\n", median(gflops, TIMES));
 }
 

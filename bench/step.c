@@ -1,10 +1,11 @@
 // bench/step.c -- how near a whole training step comes to the machine's multiply-add peak.
 //
-//     bench_step FILE.kd [--threads N] [--repeats N] [-D name=value]
+//     bench_step FILE.kd [--threads N] [--repeats N] [-D name=value] [--math strict|fast] [--profile]
 //
 // Compiles the program as kdc does, takes the first training step of its first phase, and times it
 // on random images against a loop of multiply-adds in registers, in turn: with one thread and with
-// N. GFLOP/s are those of convolutions and matrix products alone.
+// N. GFLOP/s are those of convolutions and matrix products alone. With --profile it prints instead
+// where the time of N threads goes, as `kdc run --profile` does.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,8 @@ typedef struct Step {
     double flops;
 } Step;
 
-static void compile(Step *step, const char *path, const FrontendOptions *options, bool strict) {
+static void compile(Step *step, const char *path, const FrontendOptions *options, bool strict,
+                    bool profile) {
     SourceSet sources = {0};
     DiagSink diags = {0};
     Arena scratch = {0};
@@ -46,7 +48,7 @@ static void compile(Step *step, const char *path, const FrontendOptions *options
     PassContext ctx = {.scratch = &scratch, .options = {.level = 2, .strict_math = strict}, .program = step->program};
     passes_run(module, &ctx);
     arena_release(&scratch);
-    CodegenOptions codegen = {.level = 2};
+    CodegenOptions codegen = {.level = 2, .profile = profile ? &sources : NULL};
     step->loops = codegen_lower(&step->arena, module, &codegen);
     Objects objects = codegen_objects(step->loops, module, step->program, &codegen);
     Jit *jit = jit_new(&step->arena, &message);
@@ -110,7 +112,7 @@ static double time_step(const Step *step, KdrtFrame *frame, int threads, int rep
     frame->threads = threads;
     run(step, step->graph, frame);
     for (int i = 0; i < repeats; i++) {
-        peak[i] = peak_gflops(threads);
+        peak[i] = kdrt_peak_gflops(threads);
         double start = seconds_now();
         run(step, step->graph, frame);
         seconds[i] = seconds_now() - start;
@@ -122,15 +124,36 @@ static double time_step(const Step *step, KdrtFrame *frame, int threads, int rep
     return taken;
 }
 
+/// The times of the kernels of a step.
+static void print_profile(const Step *step, KdrtFrame *frame, int threads, int repeats) {
+    KdrtError error = {0};
+    KdrtProfile *profile = kdrt_profile_open(step->code, &error);
+    frame->threads = threads;
+    for (int i = 0; profile && i <= repeats; i++) {
+        run(step, step->graph, frame);
+        kdrt_profile_ran(profile, step->graph);
+    }
+    if (!profile || !kdrt_profile_print(profile, threads, &error))
+        world_error("%s", error.text);
+    kdrt_profile_close(profile);
+}
+
 int main(int argc, char **argv) {
     int threads = 2, repeats = 15;
     FrontendDefine defines[16];
     FrontendOptions options = {.defines = defines, .real = DT_F32};
     if (argc < 2)
         world_error("usage: bench_step FILE.kd [--threads N] [--repeats N] [-D name=value]"
-                    " [--math strict|fast]");
-    bool strict = false;
-    for (int i = 2; i + 1 < argc; i += 2) {
+                    " [--math strict|fast] [--profile]");
+    bool strict = false, profile = false;
+    for (int i = 2; i < argc; i += 2) {
+        if (!strcmp(argv[i], "--profile")) {
+            profile = true;
+            i--;
+            continue;
+        }
+        if (i + 1 == argc)
+            world_error("%s needs a value", argv[i]);
         char *equals = strchr(argv[i + 1], '=');
         if (!strcmp(argv[i], "--threads"))
             threads = atoi(argv[i + 1]);
@@ -145,7 +168,7 @@ int main(int argc, char **argv) {
             world_error("unknown option %s", argv[i]);
     }
     static Step step;
-    compile(&step, argv[1], &options, strict);
+    compile(&step, argv[1], &options, strict, profile);
     KdrtFrame frame = make_frame(&step);
     run(&step, step.program->init, &frame);
     run(&step, step.program->phases.at[0]->begin, &frame);
@@ -154,6 +177,10 @@ int main(int argc, char **argv) {
     printf("%s: %zu kernels launched, %.2f GFLOP, arena %.1f MB, compiled in %.2f s\n", loops->name,
            loops->launches.count, step.flops * 1e-9,
            (double)step.program->module->step_bytes * 1e-6, step.compile_seconds);
+    if (profile) {
+        print_profile(&step, &frame, threads, repeats);
+        return 0;
+    }
     double one = time_step(&step, &frame, 1, repeats);
     double many = time_step(&step, &frame, threads, repeats);
     printf("%d threads against one: %.2f times\n", threads, one / many);

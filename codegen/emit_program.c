@@ -3,7 +3,8 @@
 //
 // A graph function opens one parallel region. In it each thread walks through the launches with its
 // share [tid * n / threads, (tid + 1) * n / threads) of the n iterations of each, a barrier behind
-// each launch but the last.
+// each launch but the last. With LoopProgram.profile there is one behind the last too, and behind each
+// the first thread notes the time.
 #include "codegen/emit.h"
 
 #include <stddef.h>
@@ -17,6 +18,7 @@ typedef struct ProgramEmitter {
     ScalarType real;
     const char *cpu, *features;
     LLVMLinkage graph_linkage;
+    LLVMValueRef stamps; // KdrtProgram.stamp; NULL: the code takes no time
     // of the worker at work
     LLVMValueRef frame, thread, threads, scratch;
 } ProgramEmitter;
@@ -175,6 +177,21 @@ static LLVMValueRef new_function(ProgramEmitter *p, const char *name, LLVMLinkag
     return function;
 }
 
+/// The first thread notes the time in stamp[index].
+static void emit_stamp(ProgramEmitter *p, size_t index) {
+    Emitter *em = p->em;
+    if (!p->stamps)
+        return;
+    LLVMValueRef first = LLVMBuildICmp(em->builder, LLVMIntEQ, p->thread, emit_int(em, 0), "");
+    LLVMBasicBlockRef stamp = emit_block(em, "stamp"), next = emit_block(em, "next");
+    LLVMBuildCondBr(em->builder, first, stamp, next);
+    LLVMPositionBuilderAtEnd(em->builder, stamp);
+    LLVMValueRef now = call_entry(em, "kdrt_clock", &p->threads, 1);
+    LLVMBuildStore(em->builder, now, bytes_after(em, p->stamps, 8 * (int64_t)index));
+    LLVMBuildBr(em->builder, next);
+    LLVMPositionBuilderAtEnd(em->builder, next);
+}
+
 static LLVMValueRef emit_worker(ProgramEmitter *p, const LoopGraph *graph, size_t index) {
     Emitter *em = p->em;
     LLVMValueRef worker =
@@ -189,10 +206,12 @@ static LLVMValueRef emit_worker(ProgramEmitter *p, const LoopGraph *graph, size_
         LLVMBuildMul(em->builder, p->thread, emit_int(em, p->loops->thread_bytes), "");
     p->scratch =
         LLVMBuildGEP2(em->builder, LLVMInt8TypeInContext(em->context), scratch, &offset, 1, "");
+    emit_stamp(p, 0);
     for (size_t i = 0; i < graph->launches.count; i++) {
         emit_launch(p, &graph->launches.at[i], i);
-        if (i + 1 < graph->launches.count)
+        if (i + 1 < graph->launches.count || p->stamps)
             call_entry(em, "GOMP_barrier", NULL, 0);
+        emit_stamp(p, i + 1);
     }
     LLVMBuildRetVoid(em->builder);
     return worker;
@@ -230,9 +249,23 @@ static void emit_table(ProgramEmitter *p, const char *manifest, LLVMValueRef *gr
         emit_int(em, KDRT_ABI),        constant_global(em, "manifest", text, LLVMInternalLinkage),
         emit_int(em, (int64_t)length), constant_global(em, "graphs", table, LLVMInternalLinkage),
         emit_int(em, (int64_t)count),
+        p->stamps ? p->stamps : LLVMConstNull(pointer_type(em)),
     };
-    LLVMValueRef program = LLVMConstStructInContext(em->context, member, 5, false);
+    LLVMValueRef program = LLVMConstStructInContext(em->context, member, 6, false);
     constant_global(em, "kdrt_program", program, LLVMExternalLinkage);
+}
+
+/// Room for the stamps of the graph with the most launches.
+static LLVMValueRef stamp_table(Emitter *em, const LoopProgram *loops) {
+    size_t most = 0;
+    for (size_t i = 0; i < loops->graphs.count; i++)
+        if (loops->graphs.at[i] && loops->graphs.at[i]->launches.count > most)
+            most = loops->graphs.at[i]->launches.count;
+    LLVMTypeRef type = LLVMArrayType2(i64_type(em), most + 1);
+    LLVMValueRef table = LLVMAddGlobal(em->module, type, "stamps");
+    LLVMSetInitializer(table, LLVMConstNull(type));
+    LLVMSetLinkage(table, LLVMInternalLinkage);
+    return table;
 }
 
 void emit_program(Emitter *em, const LoopProgram *loops, const Module *module, const char *manifest,
@@ -240,6 +273,8 @@ void emit_program(Emitter *em, const LoopProgram *loops, const Module *module, c
     ProgramEmitter p = {.em = em, .loops = loops, .cpu = cpu, .features = features};
     p.graph_linkage = library ? LLVMInternalLinkage : LLVMExternalLinkage;
     p.real = module ? scalar_type_of(module->real) : S_F32;
+    if (loops->profile)
+        p.stamps = stamp_table(em, loops);
     LLVMValueRef *graph = arena_array(em->arena, LLVMValueRef, loops->graphs.count + 1);
     for (size_t i = 0; i < loops->graphs.count; i++) {
         const LoopGraph *at = loops->graphs.at[i];

@@ -197,6 +197,9 @@ typedef struct LoopProgram {
     // lane by lane: products that are summed up, whatever they are of.
     bool counts;
     int64_t count_offset;
+    // With `profile`, a graph function notes when it began and when each of its launches was done
+    // (KdrtProgram.stamp), and the manifest says what each launch is in terms of these sources.
+    const SourceSet *profile;
 } LoopProgram;
 
 // ---- building (codegen/loops.c)

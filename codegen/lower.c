@@ -108,6 +108,7 @@ LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOpti
         program->count_offset = program->thread_bytes;
         program->thread_bytes += ((int64_t)(1 + launches) * 8 + 63) / 64 * 64;
     }
+    program->profile = options->profile;
     arena_release(&scratch);
     return program;
 }

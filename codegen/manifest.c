@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "codegen/codegen.h"
+#include "codegen/profile.h"
 #include "support/diag.h"
 #include "support/json.h"
 
@@ -120,6 +121,26 @@ static void write_outputs(Json *json, const Graph *graph) {
     json_int(json, "output_bytes", bytes);
 }
 
+static void write_launches(Json *json, const LoopProgram *loops, const LoopGraph *graph) {
+    const LaunchNote *notes = profile_notes(loops, graph, json->text.arena);
+    json_open(json, "launches", '[');
+    for (size_t i = 0; i < graph->launches.count; i++) {
+        json_open(json, NULL, '{');
+        json_int(json, "code", graph->launches.at[i].kernel);
+        json_text(json, "kernel", notes[i].kernel);
+        json_text(json, "kind", notes[i].kind);
+        json_text(json, "direction", notes[i].direction);
+        json_text(json, "terms", notes[i].terms);
+        json_text(json, "module", notes[i].module);
+        json_text(json, "result", notes[i].result);
+        json_text(json, "place", notes[i].place);
+        json_int(json, "flops", notes[i].flops);
+        json_int(json, "bytes", notes[i].bytes);
+        json_close(json, '}');
+    }
+    json_close(json, ']');
+}
+
 static void write_graphs(Json *json, const Module *module, const LoopProgram *loops) {
     static const char *const roles[] = {"free",     "init", "settings", "begin",
                                         "prologue", "step", "eval",     "deploy"};
@@ -133,6 +154,8 @@ static void write_graphs(Json *json, const Module *module, const LoopProgram *lo
         json_flag(json, "empty", !compiled || compiled->launches.count == 0);
         write_inputs(json, graph);
         write_outputs(json, graph);
+        if (loops->profile && compiled)
+            write_launches(json, loops, compiled);
         json_close(json, '}');
     }
     json_close(json, ']');

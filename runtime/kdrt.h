@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define KDRT_ABI 1
+#define KDRT_ABI 2
 
 /// All that a graph function needs. Pointers are aligned to 64 bytes.
 typedef struct KdrtFrame {
@@ -50,6 +50,9 @@ typedef struct KdrtProgram {
     uint64_t manifest_bytes;
     const KdrtGraphFn *graph; // by graph index; NULL for graphs that are empty
     uint64_t graph_count;
+    // Of code that takes the time (the manifest then describes the launches): when the graph that
+    // ran last began, and when each of its launches was done, in ns of kdrt_clock(). Else NULL.
+    const int64_t *stamp;
 } KdrtProgram;
 
 /// The whole of a training binary. Returns the exit status: 0, 1 (options), 2 (the world is wrong),
@@ -61,6 +64,23 @@ typedef struct KdrtError {
     int status; // 0 none, 1 the program or its options, 2 the world, 70 a bug of ours
     char text[1024];
 } KdrtError;
+
+// ---- profiles -----------------------------------------------------------------------------------
+// Of programs that were compiled to take the time (kdc --profile), by whoever runs their graphs.
+
+typedef struct KdrtProfile KdrtProfile;
+
+/// Room for what all graphs take, so that a step allocates nothing; NULL with an error, or without
+/// one if the program takes no time. The program must outlive it.
+KdrtProfile *kdrt_profile_open(const KdrtProgram *program, KdrtError *error);
+/// Keeps the times of the graph that has just run. `profile` may be NULL.
+void kdrt_profile_ran(KdrtProfile *profile, int64_t graph);
+/// Prints tables of all steps, evaluations and prologues that ran on `threads` threads, in the order
+/// of the program: launches of the same code from the same place together, by falling time. Times
+/// are medians over the last runs, the first apart, and shares are of their sum. Measures the
+/// machine's limits.
+bool kdrt_profile_print(const KdrtProfile *profile, int64_t threads, KdrtError *error);
+void kdrt_profile_close(KdrtProfile *profile);
 
 // ---- step by step, for the REPL -----------------------------------------------------------------
 
@@ -241,6 +261,10 @@ void kdrt_normal_f32(float *x, int64_t begin, int64_t end, uint64_t seed, uint64
                      uint64_t iteration);
 void kdrt_normal_f64(double *x, int64_t begin, int64_t end, uint64_t seed, uint64_t stream,
                      uint64_t iteration);
+
+/// Nanoseconds since some moment, to set work of that many threads against: of one, its own time,
+/// which leaves out when it was descheduled.
+int64_t kdrt_clock(int64_t threads);
 
 // One matrix each; `work` is theirs, of as many doubles as the functions beside them say.
 

@@ -326,8 +326,22 @@ static const char *assertion_of(Reader *r, const Manifest *m, const char *name) 
     return "";
 }
 
+static void read_launch(Reader *r, const json_t *object, LaunchSpec *launch) {
+    launch->code = get_integer(r, object, "code");
+    launch->kernel = get_text(r, object, "kernel");
+    launch->kind = get_text(r, object, "kind");
+    launch->direction = get_text(r, object, "direction");
+    launch->terms = get_text(r, object, "terms");
+    launch->module = get_text(r, object, "module");
+    launch->result = get_text(r, object, "result");
+    launch->place = get_text(r, object, "place");
+    launch->flops = get_integer(r, object, "flops");
+    launch->bytes = get_integer(r, object, "bytes");
+}
+
 static void read_graph(Reader *r, const json_t *object, const Manifest *m, GraphSpec *graph) {
     graph->name = get_text(r, object, "name");
+    graph->role = get_text(r, object, "role");
     graph->empty = get_flag(r, object, "empty");
     const json_t *inputs = get_list(r, object, "inputs");
     graph->input = get_array(r, inputs, sizeof(char *), &graph->input_count);
@@ -350,6 +364,12 @@ static void read_graph(Reader *r, const json_t *object, const Manifest *m, Graph
         if (output->is_report && output->rank != 0)
             wrong(r, "no scalar is the report", output->name);
     }
+    if (!json_object_get(object, "launches"))
+        return;
+    const json_t *launches = get_list(r, object, "launches");
+    graph->launch = get_array(r, launches, sizeof(LaunchSpec), &graph->launch_count);
+    for (int64_t i = 0; i < graph->launch_count; i++)
+        read_launch(r, json_array_get(launches, (size_t)i), &graph->launch[i]);
 }
 
 static Part get_part(Reader *r, const json_t *object) {

@@ -92,14 +92,23 @@ typedef struct Output {
     int64_t offset;
 } Output;
 
+/// What a launch is in terms of the user's program; in programs compiled with --profile.
+typedef struct LaunchSpec {
+    int64_t code; // number of its kernel: equal ones run the same code
+    const char *kernel, *kind, *direction, *terms, *module, *result, *place;
+    int64_t flops, bytes;
+} LaunchSpec;
+
 typedef struct GraphSpec {
-    const char *name;
+    const char *name, *role;
     bool empty;
     int64_t input_count;
     const char **input;
     int64_t output_count;
     Output *output;
     int64_t output_bytes;
+    int64_t launch_count; // 0 unless it takes the time
+    LaunchSpec *launch;
 } GraphSpec;
 
 typedef struct Variant {
