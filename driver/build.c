@@ -166,6 +166,14 @@ int command_build(const Options *options) {
     }
     if (output_is_input(options->output, options->inputs.at[0]))
         return EXIT_PROGRAM_WRONG;
+    if (options->profile && (options->deploy || options->profile_batches)) {
+        fprintf(stderr, options->deploy
+                            ? "kdc: `--profile` takes the time of training programs, not of a "
+                              "deployed library\n"
+                            : "kdc: `--profile=N` goes with `kdc run`; what is built takes "
+                              "--profile N itself\n");
+        return EXIT_PROGRAM_WRONG;
+    }
     Compilation c;
     compile_begin(&c, options, options->inputs.at[0]);
     bool good = options->deploy ? deploy_library(&c) : emit(&c);

@@ -36,6 +36,8 @@ static bool no_errors(Compilation *c) {
 void compile_begin(Compilation *c, const Options *options, const char *path) {
     *c = (Compilation){.options = options};
     c->codegen = (CodegenOptions){.level = options->level, .target_cpu = options->target_cpu};
+    if (options->profile)
+        c->codegen.profile = &c->sources;
     source_set_init(&c->sources, &c->arena);
     diag_sink_init(&c->diags, &c->arena, &c->sources);
     const char *reason;

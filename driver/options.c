@@ -2,6 +2,7 @@
 #include "driver/options.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "codegen/codegen.h"
@@ -120,6 +121,15 @@ static const char *set_count(Options *options, Arena *arena, const char *value) 
     return NULL;
 }
 
+static const char *set_profile(Options *options, Arena *arena, const char *value) {
+    (void)arena;
+    options->profile = true;
+    options->profile_batches = value;
+    return value && (!*value || value[strspn(value, "0123456789")] || !strtol(value, NULL, 10))
+               ? "a number of batches"
+               : NULL;
+}
+
 static const char *set_werror(Options *options, Arena *arena, const char *value) {
     (void)arena, (void)value;
     options->warnings_are_errors = true;
@@ -159,7 +169,7 @@ static const char *set_version(Options *options, Arena *arena, const char *value
 // in the next word (`--emit=ir`, `--emit ir`).
 typedef struct OptionRow {
     const char *name;
-    const char *value; // how --help calls it; NULL: there is none
+    const char *value; // how --help calls it, "[=N]" where it may be left out; NULL: there is none
     OptionSetter *set;
     const char *help;
 } OptionRow;
@@ -187,6 +197,9 @@ static const OptionRow option_rows[] = {
     {"--time-passes", NULL, set_time_passes, "say how long each pass took"},
     {"--werror", NULL, set_werror, "stop at warnings as at errors"},
     {"--count", NULL, set_count, "`kdc cost`: run each graph once and count its multiply-adds"},
+    {"--profile", "[=N]", set_profile,
+     "take the time of every kernel; with N, `kdc run` runs N batches of each phase and keeps "
+     "nothing"},
     {"--json", NULL, set_json, "`kdc cost`: as JSON"},
     {"--eval", NULL, set_eval, "interpret an .ir file on made-up inputs and print what it gives"},
     {"--help", NULL, set_help, "this text"},
@@ -196,6 +209,10 @@ enum { OPTION_COUNT = sizeof option_rows / sizeof *option_rows };
 
 static bool is_long(const OptionRow *row) {
     return row->name[1] == '-';
+}
+
+static bool may_lack_value(const OptionRow *row) {
+    return row->value && row->value[0] == '[';
 }
 
 // Does `word` name this option? *value is then what stands in the same word, or NULL.
@@ -240,7 +257,7 @@ static bool parse_option(Options *options, Arena *arena, int argc, char **argv, 
         fprintf(stderr, "kdc: `%s` takes no value\n", row->name);
         return false;
     }
-    if (row->value && !value) {
+    if (row->value && !value && !may_lack_value(row)) {
         if (*at + 1 >= argc) {
             fprintf(stderr, "kdc: `%s` needs a value: %s\n", row->name, row->value);
             return false;
@@ -274,6 +291,7 @@ void options_print_help(void) {
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         const OptionRow *row = &option_rows[i];
         const char *between = !row->value                    ? ""
+                              : may_lack_value(row)          ? ""
                               : is_long(row)                 ? "="
                               : strcmp(row->name, "-O") == 0 ? ""
                                                              : " ";

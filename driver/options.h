@@ -38,6 +38,8 @@ typedef struct Options {
     bool evaluate;
     bool json;
     bool count;
+    bool profile;
+    const char *profile_batches; // NULL: all
     bool warnings_are_errors;
     const char *deploy;          // --deploy: the name of a deployment, or NULL
     Vec(const char *) weights;   // FILE or MODEL=FILE

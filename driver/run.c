@@ -16,10 +16,12 @@ static int run_program(Compilation *c) {
 
     const Options *options = c->options;
     int argc = options->run_arg_count + 1;
-    char **argv = arena_array(&c->arena, char *, (size_t)argc + 1);
+    char **argv = arena_array(&c->arena, char *, (size_t)argc + 2);
     argv[0] = arena_strdup(&c->arena, c->program->name);
     for (int i = 1; i < argc; i++)
         argv[i] = options->run_args[i - 1];
+    if (options->profile_batches)
+        argv[argc++] = arena_printf(&c->arena, "--profile=%s", options->profile_batches);
     int status = kdrt_main(program, argc, argv);
     jit_free(jit);
     return status;

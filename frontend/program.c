@@ -137,7 +137,7 @@ static void declare_param(Elab *e, const AstStmt *stmt) {
 
 static void declare_option(Elab *e, const AstStmt *stmt) {
     static const char *const flags[] = {"data",    "out",  "resume", "seed", "help",
-                                        "threads", "only", "quiet",  "load"};
+                                        "threads", "only", "quiet",  "load", "profile"};
     const AstName *name = &stmt->define.name;
     Value v = eval_expr(e, stmt->define.value);
     if (declared(e, name))

@@ -106,6 +106,7 @@ static void run_graph(KdrtSession *session, int64_t graph, uint64_t iteration, c
             batch ? batch->field[kdrt_dataset_field(dataset, spec->input[i])] : NULL;
     session->frame.iteration = iteration;
     session->program->graph[graph](&session->frame);
+    kdrt_profile_ran(session->profile, graph);
 }
 
 static double output_value(const KdrtSession *session, int64_t graph, int64_t output) {
@@ -197,6 +198,11 @@ static bool ready_phase(KdrtSession *session, KdrtError *error) {
     session->pass_running = false;
     kdrt_progress_phase(session);
     return true;
+}
+
+/// Whether --profile N asks for no more of a pass.
+static bool is_enough(const KdrtSession *session, int64_t batches) {
+    return session->options.profile && batches >= session->options.profile;
 }
 
 // ---- a batch ------------------------------------------------------------------------------------
@@ -301,7 +307,9 @@ static bool run_eval(KdrtSession *session, int64_t number, uint64_t *iteration, 
             session->value[k] = 0;
     run_graph(session, eval->begin, (*iteration)++, NULL, NULL);
     double examples = 0;
-    for (const Batch *batch; (batch = kdrt_loader_next(session->loader, error));) {
+    int64_t batches = 0;
+    for (const Batch *batch; !is_enough(session, batches++) &&
+                             (batch = kdrt_loader_next(session->loader, error));) {
         if (stop_signal)
             return false;
         int64_t graph = batch->count == eval->batch ? eval->graph.full : eval->graph.last;
@@ -404,7 +412,8 @@ static bool end_epoch(KdrtSession *session, KdrtError *error) {
     session->pass_running = false;
     session->epoch_ended = true;
     clear_sums(session);
-    if (out_of_patience || session->at.epoch >= session->epochs)
+    bool profiled = session->options.profile > 0;
+    if (out_of_patience || profiled || session->at.epoch >= session->epochs)
         return end_phase(session, error);
     return save(session, error);
 }
@@ -441,7 +450,8 @@ static bool advance(KdrtSession *session, bool *finished, KdrtError *error) {
         return false;
     if (session->at.epoch >= session->epochs)
         return end_phase(session, error);
-    if (session->at.batch >= batches_of(session, phase_of(session)))
+    if (session->at.batch >= batches_of(session, phase_of(session)) ||
+        is_enough(session, session->at.batch))
         return end_epoch(session, error);
     if (!run_batch(session, error))
         return false;
@@ -480,7 +490,9 @@ static int run_all(KdrtSession *session, bool resumed, const char *program) {
     while (!finished && !stop_signal && advance(session, &finished, &error))
         continue;
     int number = stop_signal;
-    if (!error.status && number) {
+    if (!session->writes_files) {
+        // what was profiled is no result
+    } else if (!error.status && number) {
         kdrt_checkpoint_save(session, &error);
         if (!error.status)
             kdrt_say(session, "stopped by %s; saved in %s, --resume goes on",
@@ -491,6 +503,8 @@ static int run_all(KdrtSession *session, bool resumed, const char *program) {
             kdrt_progress_report(session);
     }
     kdrt_progress_clear(session);
+    if (!error.status && session->profile)
+        kdrt_profile_print(session->profile, session->frame.threads, &error);
     if (error.status)
         return fail_main(&error, program);
     return number ? 128 + number : STATUS_OK;

@@ -139,6 +139,10 @@ static bool flag_save_every(Parse *p, const char *name, const char *value) {
     return parse_integer(p, name, value, 1, &p->options->save_every);
 }
 
+static bool flag_profile(Parse *p, const char *name, const char *value) {
+    return parse_integer(p, name, value, 1, &p->options->profile);
+}
+
 static bool flag_quiet(Parse *p, const char *name, const char *value) {
     (void)name, (void)value;
     return p->options->quiet = true;
@@ -166,6 +170,8 @@ static const Flag flags[] = {
     {"seed", "N", flag_seed, "seed of all randomness (default 0)"},
     {"threads", "N", flag_threads, "threads; the results do not depend on it (default: all cores)"},
     {"save-every", "N", flag_save_every, "a checkpoint every N batches, not only every epoch"},
+    {"profile", "N", flag_profile,
+     "N batches of each phase and evaluation, and their times; nothing is kept"},
     {"quiet", NULL, flag_quiet, "say nothing but errors"},
     {"help", NULL, flag_help, "this text"},
 };
@@ -284,6 +290,10 @@ bool kdrt_options_read(const Manifest *manifest, Arena *arena, int argc, char **
                         : !flag->set(&parse, flag->name, value))
             return false;
     }
+    if (options->profile && options->resume)
+        return kdrt_fail(error, STATUS_PROGRAM,
+                         "--profile %" PRId64 " keeps nothing of the run, so nothing can --resume",
+                         options->profile);
     if (!options->threads)
         options->threads = kdrt_core_count();
     return true;

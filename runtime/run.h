@@ -32,6 +32,7 @@ typedef struct Options {
     const char *only;
     int64_t epochs; // -1: as the program says
     int64_t save_every;
+    int64_t profile; // batches of each phase and evaluation; 0: all
     bool resume, quiet, help;
 } Options;
 
@@ -107,6 +108,7 @@ struct KdrtSession {
     TeamGuard guard;
     bool team_entered;
     KdrtFrame frame;
+    KdrtProfile *profile; // NULL: the program takes no time
     const void *input[MOST_INPUTS];
     char *scalar; // frame.scalar, to be written
 

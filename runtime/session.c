@@ -232,6 +232,14 @@ static bool open_session(KdrtSession *session, int argc, char **argv, bool *resu
         return false;
     if (session->options.help)
         return true;
+    if (session->options.profile && !session->program->stamp)
+        return kdrt_fail(error, STATUS_PROGRAM,
+                         "--profile: the program was not compiled to take the time; `kdc run "
+                         "--profile` and `kdc --profile -o` do so");
+    session->writes_files &= !session->options.profile;
+    session->profile = kdrt_profile_open(session->program, error);
+    if (error->status)
+        return false;
     kdrt_progress_open(session);
     if (!kdrt_columns_make(&session->manifest, &session->arena, &session->columns, error) ||
         !open_data(session, error) || !open_buffers(session, error))
@@ -279,6 +287,7 @@ void kdrt_session_close(KdrtSession *session) {
     if (session->team_entered)
         kdrt_team_leave(&session->guard);
     kdrt_metrics_close(session);
+    kdrt_profile_close(session->profile);
     kdrt_io_unlock(session->lock);
     kdrt_arena_release(&session->arena);
     Env env = {.live_count = 1};

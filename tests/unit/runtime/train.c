@@ -200,6 +200,8 @@ static void help_lists_everything(void **state) {
                 "  --threads N          threads; the results do not depend on it (default: all "
                 "cores)\n"
                 "  --save-every N       a checkpoint every N batches, not only every epoch\n"
+                "  --profile N          N batches of each phase and evaluation, and their times; "
+                "nothing is kept\n"
                 "  --quiet              say nothing but errors\n"
                 "  --help               this text\n"
                 "\n"
