@@ -26,8 +26,8 @@ enum {
     SUMS_MAX = 24,          // accumulators in a tile
     WEIGHT_SUMS = 16,       // and in one of a kernel's gradient
     CHUNK = 16,             // pieces of a chunk
-    LONG_CHUNK = 32,        // where a kernel is too large for the second-level cache
-    LARGE_KERNEL = 1 << 20, // bytes
+    SHORT_CHUNK = 8,        // where the stages of one then fit the first-level cache
+    SHORT_CHANNELS = 32,    // channels and filters for which they do
     UNROLLED_PIECES = 4,    // of an image that are written out one by one
     TASKS_WANTED = 16,      // iterations of the parallel loop
     FEWEST_FILTERS = 64,    // of a task, where filters are shared out
@@ -575,10 +575,8 @@ static int64_t filter_parts(int64_t filters, int64_t chunks) {
 
 int64_t tile_winograd(const TileIO *io, const ConvShape *shape) {
     LoopKernel *kernel = io->kernel;
-    int64_t kernel_bytes =
-        POINTS * shape->channels * shape->filters * (int64_t)scalar_size_bytes(shape->type);
-    Forward f = {.p = cut(io, shape, kernel_bytes > LARGE_KERNEL ? LONG_CHUNK : CHUNK),
-                 .channels = shape->channels};
+    bool is_short = shape->channels + shape->filters <= SHORT_CHANNELS;
+    Forward f = {.p = cut(io, shape, is_short ? SHORT_CHUNK : CHUNK), .channels = shape->channels};
     int64_t chunks = ceil_div(shape->batch, f.p.images) * f.p.row_chunks;
     int64_t parts = filter_parts(shape->filters, chunks), tasks = parts * chunks;
     f.filters = shape->filters / parts;
@@ -729,7 +727,7 @@ static void choose_task(ByKernel *b, LoopBody *body, LoopExpr *task) {
 
 int64_t tile_winograd_weight(const TileIO *io, const ConvShape *shape, int64_t parts) {
     LoopKernel *kernel = io->kernel;
-    ByKernel b = {.p = cut(io, shape, LONG_CHUNK),
+    ByKernel b = {.p = cut(io, shape, CHUNK),
                   .channels = winograd_task_channels(shape->channels),
                   .filters = winograd_task_channels(shape->filters),
                   .parts = parts};
