@@ -253,10 +253,11 @@ static void prefetch_line(Emitter *em, uint32_t buffer, const Sum *base, bool to
 static Value emit_load(Emitter *em, const LoopExpr *expr) {
     Index index = emit_index(em, expr->operand[0]);
     ScalarType type = expr->type;
-    if (em->prefetching && !index_is_uniform(&index)) {
-        if (index.lane == 1 && !index.vec)
+    if (em->prefetching && scalar_is_float(type)) {
+        bool uniform = index_is_uniform(&index);
+        if (uniform || (index.lane == 1 && !index.vec))
             prefetch_line(em, expr->index, &index.base, false);
-        return (Value){from_memory(em, type, LLVMConstNull(memory_vector(em, type))), true};
+        return (Value){LLVMConstNull(shaped(em, type, !uniform)), !uniform};
     }
     if (!index_is_uniform(&index) || em->speculative) {
         bool contiguous = index.lane == 1 && !index.vec;
@@ -280,9 +281,13 @@ LLVMValueRef emit_load_address(Emitter *em, const LoopExpr *load) {
 
 void emit_store(Emitter *em, uint32_t buffer, const Index *index, Value value) {
     ScalarType type = em->kernel->buffers.at[buffer].type;
-    if (em->prefetching && index_is_uniform(index))
+    bool uniform = index_is_uniform(index), contiguous = index->lane == 1 && !index->vec;
+    if (em->prefetching) {
+        if (uniform || contiguous)
+            prefetch_line(em, buffer, &index->base, true);
         return;
-    if (index_is_uniform(index)) {
+    }
+    if (uniform) {
         if (value.is_vector)
             kdc_bug("kernel %s: the lanes of a vector loop store to one element of %s",
                     em->kernel->name, em->kernel->buffers.at[buffer].name);
@@ -292,12 +297,6 @@ void emit_store(Emitter *em, uint32_t buffer, const Index *index, Value value) {
         LLVMValueRef store =
             LLVMBuildStore(em->builder, stored, emit_address(em, buffer, &index->base));
         LLVMSetAlignment(store, (unsigned)scalar_size_bytes(type));
-        return;
-    }
-    bool contiguous = index->lane == 1 && !index->vec;
-    if (em->prefetching) {
-        if (contiguous)
-            prefetch_line(em, buffer, &index->base, true);
         return;
     }
     LLVMValueRef stored = emit_as_vector(em, value);

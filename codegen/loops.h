@@ -100,7 +100,7 @@ typedef enum StmtKind {
     T_IF,         // if (condition) body else other
     T_CALL,       // runtime entry with arguments; buffers are passed as pointers
     T_BLOCK,      // statements in order
-    T_PREFETCH,   // the lines that full vectors of the body read or write are asked for; no more
+    T_PREFETCH,   // the lines of floats that the body reads or writes are asked for; no more
 } StmtKind;
 
 typedef struct LoopStmt LoopStmt;

@@ -771,43 +771,118 @@ int64_t tile_winograd_weight(const TileIO *io, const ConvShape *shape, int64_t p
 // ---- kernels
 // --------------------------------------------------------------------------------------
 
-/// Opens the loops over 16 filters (lanes) and some channels; returns the body.
-static LoopBody *over_kernels(const TileIO *io, int64_t filters, int64_t channels, LoopExpr **block,
-                              LoopExpr **lane, LoopExpr **channel, int64_t *tasks) {
+/// A task takes a block of 16 filters by some channels. In memory a filter's channels lie together,
+/// in vectors 16 filters do: in between stands scratch [channels, 9, 16], copied element by element.
+typedef struct Kernels {
+    const TileIO *io;
+    ScalarType type;
+    LoopBody *body; // of the task
+    LoopExpr *block, *first, *count;
+    LoopExpr *next_block, *next_first; // of the next task
+    uint32_t scratch;
+} Kernels;
+
+static Kernels over_kernels(const TileIO *io, ScalarType type, int64_t filters, int64_t channels,
+                            int64_t *tasks) {
     LoopKernel *kernel = io->kernel;
     int64_t parts = ceil_div(channels, KERNEL_CHANNELS);
     *tasks = filters / TILE_BLOCK * parts;
     LoopStmt *loop = loop_for(kernel, &kernel->body, LOOP_PARALLEL, "task", x_int(kernel, 0),
                               x_int(kernel, *tasks), 1);
-    LoopBody *body = &loop->body;
     LoopExpr *task = loop_var(kernel, loop);
-    *block = loop_let(kernel, body, "block", x_div(kernel, task, parts));
-    LoopExpr *first = x_mul(kernel, x_mod(kernel, task, parts), KERNEL_CHANNELS);
-    LoopExpr *end =
-        x2(kernel, X_min, x_offset(kernel, first, KERNEL_CHANNELS), x_int(kernel, channels));
-    LoopStmt *over_c = loop_for(kernel, body, LOOP_SERIAL, "c", first, end, 1);
-    *channel = loop_var(kernel, over_c);
-    return open_lanes(kernel, &over_c->body, lane);
+    Kernels k = {.io = io, .type = type, .body = &loop->body, .count = x_int(kernel, KERNEL_CHANNELS)};
+    k.block = loop_let(kernel, k.body, "block", x_div(kernel, task, parts));
+    LoopExpr *part = loop_let(kernel, k.body, "part", x_mod(kernel, task, parts));
+    k.first = x_mul(kernel, part, KERNEL_CHANNELS);
+    LoopExpr *next = x2(kernel, X_min, x_offset(kernel, task, 1), x_int(kernel, *tasks - 1));
+    next = loop_let(kernel, k.body, "next", next);
+    k.next_block = loop_let(kernel, k.body, "next_block", x_div(kernel, next, parts));
+    part = loop_let(kernel, k.body, "next_part", x_mod(kernel, next, parts));
+    k.next_first = x_mul(kernel, part, KERNEL_CHANNELS);
+    if (channels % KERNEL_CHANNELS) {
+        LoopExpr *left = x_sub(kernel, x_int(kernel, channels), k.first);
+        k.count = loop_let(kernel, k.body, "channels", x2(kernel, X_min, left, k.count));
+    }
+    k.scratch = loop_buffer(kernel, "w", type, BUFFER_SCRATCH,
+                            KERNEL_CHANNELS * WINOGRAD_KERNEL * WINOGRAD_KERNEL * TILE_BLOCK);
+    return k;
+}
+
+/// The place of a tap in scratch.
+static LoopExpr *tap_at(const Kernels *k, LoopExpr *channel, int tap, LoopExpr *lane) {
+    LoopKernel *kernel = k->io->kernel;
+    LoopExpr *line = x_mul(kernel, channel, WINOGRAD_KERNEL * WINOGRAD_KERNEL);
+    return x_add(kernel, x_mul(kernel, x_offset(kernel, line, tap), TILE_BLOCK), lane);
+}
+
+/// Copies the taps of the task to scratch, or from there. `flip`: they lie [C, K, 3, 3] and turned
+/// around.
+static void copy_taps(const Kernels *k, bool to_scratch, bool flip) {
+    LoopKernel *kernel = k->io->kernel;
+    LoopBody *body = k->body;
+    LoopExpr *end[2] = {x_int(kernel, TILE_BLOCK), k->count}, *at[2]; // filter, channel
+    for (int i = 0; i < 2; i++) {                                     // as they lie in memory
+        int which = flip ? 1 - i : i;
+        at[which] = over(kernel, &body, LOOP_SERIAL, which ? "c" : "filter", end[which]);
+    }
+    LoopExpr *filter = x_add(kernel, x_mul(kernel, k->block, TILE_BLOCK), at[0]);
+    LoopExpr *channel = x_add(kernel, k->first, at[1]);
+    for (int tap = 0; tap < WINOGRAD_KERNEL * WINOGRAD_KERNEL; tap++) {
+        int row = tap / WINOGRAD_KERNEL, column = tap % WINOGRAD_KERNEL;
+        LoopExpr *index[4] = {flip ? channel : filter, flip ? filter : channel,
+                              x_int(kernel, flip ? 2 - row : row),
+                              x_int(kernel, flip ? 2 - column : column)};
+        LoopExpr *place = tap_at(k, at[1], tap, at[0]);
+        if (to_scratch)
+            loop_store(kernel, body, k->scratch, place, k->io->read(k->io->user, body, 0, index));
+        else
+            k->io->store(k->io->user, body, index, x_load(kernel, k->scratch, place));
+    }
+}
+
+/// Asks for the taps of a filter (`flip`: of a channel), lines that lie together: of the next task,
+/// to be read, or of this one, to be stored.
+static void taps_ahead(const Kernels *k, LoopBody *body, LoopExpr *row, int64_t channels, bool flip,
+                       bool is_store) {
+    enum { TAPS = WINOGRAD_KERNEL * WINOGRAD_KERNEL, LINE = TILE_BLOCK };
+    LoopKernel *kernel = k->io->kernel;
+    body = &loop_prefetch(kernel, body)->body;
+    for (int i = 0; i < TAPS * KERNEL_CHANNELS / LINE; i++) {
+        int tap = i * LINE % TAPS;
+        LoopExpr *at[2] = {row, x_int(kernel, i * LINE / TAPS)};
+        LoopExpr *block = is_store ? k->block : k->next_block;
+        LoopExpr *channel = x_add(kernel, is_store ? k->first : k->next_first, at[!flip]);
+        LoopExpr *filter = x_add(kernel, x_mul(kernel, block, TILE_BLOCK), at[flip]);
+        if (channels % KERNEL_CHANNELS)
+            channel = x2(kernel, X_min, channel, x_int(kernel, channels - 1));
+        LoopExpr *index[4] = {flip ? channel : filter, flip ? filter : channel,
+                              x_int(kernel, tap / WINOGRAD_KERNEL),
+                              x_int(kernel, tap % WINOGRAD_KERNEL)};
+        if (is_store)
+            k->io->store(k->io->user, body, index, x_real(kernel, 0.0, k->type));
+        else
+            loop_let(kernel, body, "ahead", k->io->read(k->io->user, body, 0, index));
+    }
 }
 
 int64_t tile_winograd_kernel(const TileIO *io, ScalarType type, int64_t filters, int64_t channels,
                              bool flip) {
     LoopKernel *kernel = io->kernel;
-    LoopExpr *block, *lane, *channel, *x[PIECE * PIECE], *y[PIECE * PIECE];
+    LoopExpr *lane, *x[PIECE * PIECE], *y[PIECE * PIECE];
     int64_t tasks;
-    LoopBody *body = over_kernels(io, filters, channels, &block, &lane, &channel, &tasks);
-    LoopExpr *filter = x_add(kernel, x_mul(kernel, block, TILE_BLOCK), lane);
-    for (int i = 0; i < WINOGRAD_KERNEL; i++) {
-        for (int k = 0; k < WINOGRAD_KERNEL; k++) {
-            LoopExpr *index[4] = {flip ? channel : filter, flip ? filter : channel,
-                                  x_int(kernel, flip ? 2 - i : i), x_int(kernel, flip ? 2 - k : k)};
-            x[i * PIECE + k] = loop_let(kernel, body, "w", io->read(io->user, body, 0, index));
-        }
-    }
+    Kernels k = over_kernels(io, type, filters, channels, &tasks);
+    copy_taps(&k, true, flip);
+    LoopBody *body = k.body;
+    LoopExpr *channel = over(kernel, &body, LOOP_SERIAL, "c", k.count);
+    taps_ahead(&k, body, channel, channels, flip, false);
+    body = open_lanes(kernel, body, &lane);
+    for (int tap = 0; tap < WINOGRAD_KERNEL * WINOGRAD_KERNEL; tap++)
+        x[tap / WINOGRAD_KERNEL * PIECE + tap % WINOGRAD_KERNEL] = loop_let(
+            kernel, body, "w", x_load(kernel, k.scratch, tap_at(&k, channel, tap, lane)));
     Transform t = {kernel, body, type};
     sandwich(&t, &winograd_kernel, false, x, y);
     for (int i = 0; i < POINTS; i++) {
-        LoopExpr *index[4] = {x_int(kernel, i), block, channel, lane};
+        LoopExpr *index[4] = {x_int(kernel, i), k.block, x_add(kernel, k.first, channel), lane};
         io->store(io->user, body, index, y[i]);
     }
     return tasks;
@@ -816,21 +891,22 @@ int64_t tile_winograd_kernel(const TileIO *io, ScalarType type, int64_t filters,
 int64_t tile_winograd_kernel_adjoint(const TileIO *io, ScalarType type, int64_t filters,
                                      int64_t channels) {
     LoopKernel *kernel = io->kernel;
-    LoopExpr *block, *lane, *channel, *x[PIECE * PIECE], *y[PIECE * PIECE];
+    LoopExpr *lane, *x[PIECE * PIECE], *y[PIECE * PIECE];
     int64_t tasks;
-    LoopBody *body = over_kernels(io, filters, channels, &block, &lane, &channel, &tasks);
-    LoopExpr *filter = x_add(kernel, x_mul(kernel, block, TILE_BLOCK), lane);
+    Kernels k = over_kernels(io, type, filters, channels, &tasks);
+    LoopBody *body = k.body;
+    LoopExpr *channel = over(kernel, &body, LOOP_SERIAL, "c", k.count);
+    taps_ahead(&k, body, channel, channels, false, true);
+    body = open_lanes(kernel, body, &lane);
     for (int i = 0; i < POINTS; i++) {
-        LoopExpr *index[4] = {x_int(kernel, i), block, channel, lane};
+        LoopExpr *index[4] = {x_int(kernel, i), k.block, x_add(kernel, k.first, channel), lane};
         x[i] = loop_let(kernel, body, "du", io->read(io->user, body, 0, index));
     }
     Transform t = {kernel, body, type};
     sandwich(&t, &winograd_kernel, true, x, y);
-    for (int i = 0; i < WINOGRAD_KERNEL; i++) {
-        for (int k = 0; k < WINOGRAD_KERNEL; k++) {
-            LoopExpr *index[4] = {filter, channel, x_int(kernel, i), x_int(kernel, k)};
-            io->store(io->user, body, index, y[i * PIECE + k]);
-        }
-    }
+    for (int tap = 0; tap < WINOGRAD_KERNEL * WINOGRAD_KERNEL; tap++)
+        loop_store(kernel, body, k.scratch, tap_at(&k, channel, tap, lane),
+                   y[tap / WINOGRAD_KERNEL * PIECE + tap % WINOGRAD_KERNEL]);
+    copy_taps(&k, false, false);
     return tasks;
 }
