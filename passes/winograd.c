@@ -17,7 +17,7 @@
 
 enum {
     BLOCK = WINOGRAD_BLOCK,
-    LEAST_PIECES = 32, // below which there is no work to share out
+    LEAST_PIECES = 16, // below which there is no work to share out
     WANTED_TASKS = 8,  // of a weight gradient
 };
 
@@ -75,14 +75,10 @@ static bool is_faster(const Shape *shape) {
     if (pieces < LEAST_PIECES)
         return false;
     double direct = (double)shape->batch * (double)shape->taps[0] * (double)shape->taps[1] * blocks;
-    double transforms = (320 * channels + 300 * filters) / BLOCK;
-    double products = 1.1 * WINOGRAD_POINTS * blocks;
-    double kernel = 250 * blocks; // transforming it
-    // Kernels beyond the second-level cache come from the third for every 32 pieces.
-    double stream = 4 * WINOGRAD_POINTS * channels * filters / 4;
-    if (stream > 1 << 20)
-        kernel += stream * pieces / 32;
-    return 1.15 * (pieces * (transforms + products) + kernel) < direct;
+    double transforms = 200 * (channels + filters) / BLOCK;
+    double products = 1.1 * WINOGRAD_POINTS * blocks; // the kernel comes from afar
+    double kernel = 800 * blocks;                     // transforming it: 36 lines, each in a far place
+    return 1.05 * (pieces * (transforms + products) + kernel) < direct;
 }
 
 static Node *append(Graph *graph, const Node *node, Op op, Node *a, Node *b, const Attrs *attrs) {
