@@ -169,6 +169,8 @@ Value value_tensor(Elab *e, Tensor tensor);
 Value value_function(const Function *function);
 
 bool value_is_list(Value v); // ranges too
+/// Is all that `v` holds of the graph at work?
+bool value_is_here(const Elab *e, Value v);
 size_t list_count(Value v);
 Value list_at(Value v, size_t i);
 bool value_is_int(Value v, int64_t *number);
