@@ -209,7 +209,8 @@ static bool complete_args(Elab *e, const Instance *instance, Args args, const Ca
 
 Value call_instance(Elab *e, Instance *instance, Args args, const Call *call) {
     Args all;
-    if (!complete_args(e, instance, args, call, &all))
+    if (!model_known(e, instance, &call->callee_span) ||
+        !complete_args(e, instance, args, call, &all))
         return value_poison();
     if (call->as)
         return fail(e, call->as_span, "`%s` has a name already", instance->path);
