@@ -23,15 +23,15 @@ enum {
     PIECE = WINOGRAD_PIECE,
     TILE = WINOGRAD_TILE,
     POINTS = WINOGRAD_POINTS,
-    SUMS_MAX = 24,          // accumulators in a tile
-    WEIGHT_SUMS = 16,       // and in one of a kernel's gradient
-    CHUNK = 16,             // pieces of a chunk
-    SHORT_CHUNK = 8,        // where the stages of one then fit the first-level cache
-    SHORT_CHANNELS = 32,    // channels and filters for which they do
-    UNROLLED_PIECES = 4,    // of an image that are written out one by one
-    TASKS_WANTED = 16,      // iterations of the parallel loop
-    FEWEST_FILTERS = 64,    // of a task, where filters are shared out
-    KERNEL_CHANNELS = 16,   // of a task that transforms a kernel
+    SUMS_MAX = 24,           // accumulators in a tile
+    WEIGHT_SUMS = 16,        // and in one of a kernel's gradient
+    CHUNK = 16,              // pieces of a chunk
+    SHORT_CHUNK = 8,         // where the stages of one then fit the first-level cache
+    SHORT_CHANNELS = 32,     // channels and filters for which they do
+    UNROLLED_PIECES = 4,     // of an image that are written out one by one
+    TASKS_WANTED = 16,       // iterations of the parallel loop
+    FEWEST_FILTERS = 64,     // of a task, where filters are shared out
+    KERNEL_CHANNELS = 16,    // of a task that transforms a kernel
 };
 
 /// How a batch is cut into chunks of pieces.
@@ -151,13 +151,13 @@ static void apply_row_pair(const Transform *t, const Matrix *m, int i, LoopExpr 
     y[1] = add_term(t, evens, -least, odds);
 }
 
-/// y = M x, for vectors whose elements lie `step` apart in their arrays.
+/// to = M from, for vectors whose elements lie `from_step` and `to_step` apart in their arrays.
 static void apply(const Transform *t, const Matrix *m, LoopExpr *const *from, LoopExpr **to,
-                  int step) {
+                  int from_step, int to_step) {
     LoopExpr *x[6], *y[6], *difference[6] = {0};
     bool paired[6] = {false};
     for (int k = 0; k < m->columns; k++)
-        x[k] = from[k * step];
+        x[k] = from[k * from_step];
     for (int k = 0; k < m->columns; k++) {
         if (m->rows >= m->columns || !columns_pair(m, k))
             continue;
@@ -184,7 +184,7 @@ static void apply(const Transform *t, const Matrix *m, LoopExpr *const *from, Lo
         y[i] = add_terms(t, factor, term, m->columns);
     }
     for (int i = 0; i < m->rows; i++)
-        to[i * step] = y[i];
+        to[i * to_step] = y[i];
 }
 
 /// M X M^T; rows of X and of the result have PIECE elements.
@@ -193,9 +193,9 @@ static void sandwich(const Transform *t, const WinogradMatrix *matrix, bool tran
     Matrix m = matrix_of(matrix, transposed);
     LoopExpr *half[PIECE * PIECE];
     for (int k = 0; k < m.columns; k++)
-        apply(t, &m, x + k, half + k, PIECE);
+        apply(t, &m, x + k, half + k, PIECE, PIECE);
     for (int i = 0; i < m.rows; i++)
-        apply(t, &m, half + i * PIECE, y + i * PIECE, 1);
+        apply(t, &m, half + i * PIECE, y + i * PIECE, 1, 1);
 }
 
 // ---- pieces
@@ -340,7 +340,7 @@ static LoopExpr *line_of(const Pieces *p, const Square *square, const Place *pla
 static void transform_square(const Pieces *p, const Square *square, const Place *place,
                              LoopExpr *first_channel, uint32_t scratch, int64_t channels) {
     LoopKernel *kernel = p->io->kernel;
-    LoopExpr *lane, *x[PIECE * PIECE], *y[PIECE * PIECE];
+    LoopExpr *lane, *x[PIECE], *half[PIECE * PIECE], *y[PIECE];
     LoopExpr *line[2][PIECE], *inside[2][PIECE];
     for (int axis = 0; axis < 2; axis++) {
         for (int i = 0; i < square->size; i++)
@@ -351,21 +351,26 @@ static void transform_square(const Pieces *p, const Square *square, const Place 
     LoopExpr *channel = x_add(kernel, first_channel, in_task);
     Transform t = {kernel, body, p->shape->type};
     LoopExpr *zero = x_real(kernel, 0.0, t.type);
-    for (int i = 0; i < square->size; i++) {
-        for (int k = 0; k < square->size; k++) {
+    Matrix m = matrix_of(square->matrix, square->transposed);
+    for (int k = 0; k < square->size; k++) { // each column is used up when the next is read
+        for (int i = 0; i < square->size; i++) {
             LoopExpr *index[4] = {place->image, channel, line[0][i], line[1][k]};
             LoopExpr *pixel = p->io->read(p->io->user, body, square->which, index);
             LoopExpr *known = x_and(kernel, inside[0][i], inside[1][k]);
             pixel = loop_let(kernel, body, "x", pixel);
             if (!is_true(known))
                 pixel = loop_let(kernel, body, "x", x3(kernel, X_select, known, pixel, zero));
-            x[i * PIECE + k] = pixel;
+            x[i] = pixel;
         }
+        apply(&t, &m, x, half + k, 1, PIECE);
     }
-    sandwich(&t, square->matrix, square->transposed, x, y);
-    for (int i = 0; i < POINTS; i++) {
-        LoopExpr *at = scratch_at(p, x_int(kernel, i), place->number, channels, in_task);
-        loop_store(kernel, body, scratch, at, y[i]);
+    for (int i = 0; i < m.rows; i++) {
+        apply(&t, &m, half + i * PIECE, y, 1, 1);
+        for (int k = 0; k < m.rows; k++) {
+            LoopExpr *point = x_int(kernel, i * PIECE + k);
+            LoopExpr *at = scratch_at(p, point, place->number, channels, in_task);
+            loop_store(kernel, body, scratch, at, y[k]);
+        }
     }
 }
 
@@ -412,7 +417,8 @@ static void emit_ahead(const Pieces *p, const Square *square, const Chunk *chunk
     LoopExpr *first = x_mul(kernel, turn, each);
     if (each * turns > lines)
         inner = &loop_if(kernel, inner, x2(kernel, X_lt, first, x_int(kernel, lines)))->body;
-    LoopExpr *line = over(kernel, &inner, LOOP_SERIAL, "line", x_int(kernel, ceil_div(each, width)));
+    LoopExpr *line_count = x_int(kernel, ceil_div(each, width));
+    LoopExpr *line = over(kernel, &inner, LOOP_SERIAL, "line", line_count);
     line = x_add(kernel, x_div(kernel, first, width), line);
     line = loop_let(kernel, inner, "line", line);
     LoopExpr *left = x_div(kernel, line, rows), *image = x_div(kernel, left, blocks);
@@ -772,7 +778,7 @@ int64_t tile_winograd_weight(const TileIO *io, const ConvShape *shape, int64_t p
 // --------------------------------------------------------------------------------------
 
 /// A task takes a block of 16 filters by some channels. In memory a filter's channels lie together,
-/// in vectors 16 filters do: in between stands scratch [channels, 9, 16], copied element by element.
+/// in vectors 16 filters do: in between stands scratch [channels, 9, 16], copied one by one.
 typedef struct Kernels {
     const TileIO *io;
     ScalarType type;
@@ -790,7 +796,8 @@ static Kernels over_kernels(const TileIO *io, ScalarType type, int64_t filters, 
     LoopStmt *loop = loop_for(kernel, &kernel->body, LOOP_PARALLEL, "task", x_int(kernel, 0),
                               x_int(kernel, *tasks), 1);
     LoopExpr *task = loop_var(kernel, loop);
-    Kernels k = {.io = io, .type = type, .body = &loop->body, .count = x_int(kernel, KERNEL_CHANNELS)};
+    Kernels k = {.io = io, .type = type, .body = &loop->body};
+    k.count = x_int(kernel, KERNEL_CHANNELS);
     k.block = loop_let(kernel, k.body, "block", x_div(kernel, task, parts));
     LoopExpr *part = loop_let(kernel, k.body, "part", x_mod(kernel, task, parts));
     k.first = x_mul(kernel, part, KERNEL_CHANNELS);
