@@ -29,6 +29,7 @@ enum {
     SHORT_CHUNK = 8,         // where the stages of one then fit the first-level cache
     SHORT_CHANNELS = 32,     // channels and filters for which they do
     UNROLLED_PIECES = 4,     // of an image that are written out one by one
+    UNROLLED_PRODUCTS = 128, // of a tile, all channels, that are written out
     TASKS_WANTED = 16,       // iterations of the parallel loop
     FEWEST_FILTERS = 64,     // of a task, where filters are shared out
     KERNEL_CHANNELS = 16,    // of a task that transforms a kernel
@@ -475,8 +476,9 @@ static void emit_product_tile(const Forward *f, LoopBody *body, LoopExpr *point,
         LoopExpr *channel = NULL, *x = NULL;
         uint32_t weight = 0;
         if (pass == 1) {
-            LoopStmt *over_c =
-                loop_for(kernel, inner, LOOP_SERIAL, "c", zero, x_int(kernel, f->channels), 1);
+            bool is_short = f->channels * f->vectors * count <= UNROLLED_PRODUCTS;
+            LoopStmt *over_c = loop_for(kernel, inner, is_short ? LOOP_UNROLL : LOOP_SERIAL, "c",
+                                        zero, x_int(kernel, f->channels), 1);
             channel = loop_var(kernel, over_c);
             nest = &over_c->body;
             weight = loop_local(kernel, nest, "w", type, dim, 1);
