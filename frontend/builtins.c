@@ -656,16 +656,7 @@ static Value builtin_i32(Elab *e, BuiltinCall *c) {
 }
 
 static Value builtin_like(Elab *e, BuiltinCall *c) {
-    Value v = c->value[0];
-    if (v.kind == VALUE_PART)
-        return not_built(e, c->call->span, "`like` of a part");
-    if (v.kind != VALUE_MODEL)
-        return fail(e, arg_span(c, 0), "like: expected a model, and this is %s", value_text(e, v));
-    Function *net = arena_new(e->arena, Function);
-    *net = *v.model->net;
-    OpenCall *open = arena_new(e->arena, OpenCall);
-    *open = (OpenCall){net, v.model->args, c->call->span, v.model};
-    return (Value){.kind = VALUE_OPEN, .open = open};
+    return like_value(e, c->value[0], c->call->span, arg_span(c, 0));
 }
 
 // ---- the table ----
@@ -727,7 +718,7 @@ static const struct {
      builtin_grad},
     {"f32", "x", "as real numbers", builtin_f32},
     {"i32", "x", "as integers, toward zero", builtin_i32},
-    {"like", "model", "a new instance of the same net", builtin_like},
+    {"like", "model", "a new instance of the net of a model, or of a part", builtin_like},
 };
 
 static Value default_value(const char *text, size_t length, Elab *e) {

@@ -187,7 +187,7 @@ Value run_body(Elab *e, const Function *function, Scope *scope, const Call *call
 static Value open_value(Elab *e, const Function *function, Args args, const Call *call) {
     OpenCall *open = arena_new(e->arena, OpenCall);
     *open = (OpenCall){
-        function, {arena_array(e->arena, Arg, args.count), args.count}, call->span, NULL};
+        function, {arena_array(e->arena, Arg, args.count), args.count}, call->span, NULL, NULL};
     for (size_t i = 0; i < args.count; i++) {
         open->args.at[i] = args.at[i];
         open->args.at[i].held = true;
@@ -273,6 +273,11 @@ Value call_value(Elab *e, Value callee, Args args, const Call *call) {
     case VALUE_FUNCTION:
         return call_function(e, callee.function, args, call);
     case VALUE_OPEN:
+        if (callee.open->part) {
+            const Instance *of = part_net(e, callee.open->part, &call->callee_span);
+            return of ? call_function(e, of->net, args_joined(e, of->args, args), call)
+                      : value_poison();
+        }
         return call_function(e, callee.open->function, args_joined(e, callee.open->args, args),
                              call);
     case VALUE_MODEL:

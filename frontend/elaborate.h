@@ -123,7 +123,8 @@ struct OpenCall {
     const Function *function;
     Args args; // named
     Span span;
-    Instance *like; // of like(model), else NULL
+    Instance *like;   // of like(model), else NULL
+    const Part *part; // of like(part) where its net is not known yet: `function` is none; else NULL
 };
 
 /// Where `s.name` looks, nearest first: under `prefix` in `taps`, then in the rest.
@@ -169,6 +170,8 @@ Value value_tensor(Elab *e, Tensor tensor);
 Value value_function(const Function *function);
 
 bool value_is_list(Value v); // ranges too
+/// Is all that `v` holds of the graph at work?
+bool value_is_here(const Elab *e, Value v);
 size_t list_count(Value v);
 Value list_at(Value v, size_t i);
 bool value_is_int(Value v, int64_t *number);
@@ -429,6 +432,8 @@ struct Instance {
     bool split_by_net; // the default of its net, which a program's `split` overrides
     Span span;
     Instance *like;
+    const Part *like_part; // of like(part); while `net` is NULL, what that is is not known yet
+    Span like_span;
     bool has_origin;       // its `from` is noted
     const PhaseWork *time; // the block or phase that declares it; NULL: the file, or a net
     Type input;            // of the last application
@@ -488,6 +493,9 @@ const char *relative_path(const Instance *root, const char *path);
 Value part_path(Elab *e, Value model_or_part, const char *segment, Span span);
 Value part_index(Elab *e, Value part, Value index, Span span);
 Value part_call(Elab *e, const Part *part, Args args, const Call *call);
+/// The instance that a path leads to; NULL if it is not known yet or no net, after a report at
+/// `span`, unless that is NULL.
+Instance *part_net(Elab *e, const Part *part, const Span *span);
 /// Applies one section of a model to x (sections.c).
 Value section_call(Elab *e, const Part *part, Args args, const Call *call);
 /// False, after a report, where a path leads to nothing in a model that is applied.
@@ -496,6 +504,11 @@ bool part_exists(Elab *e, const Part *part, Span span);
 bool part_storages(Elab *e, Value target, Span span, StorageInfos *out);
 void part_mark(Elab *e, Value target, void (*mark)(Elab *, Instance *));
 Value model_declare(Elab *e, const AstStmt *stmt, Value value, const char *prefix);
+/// like(model), like(part): an open call of the net that it is an instance of.
+Value like_value(Elab *e, Value of, Span span, Span of_span);
+/// Of a model made by like(part): looks up of which net it is. False if the part is not applied
+/// yet, or is no net; after a report at `span`, unless that is NULL.
+bool model_known(Elab *e, Instance *model, const Span *span);
 /// Gives `to`, which nothing has applied, the parameters and states of `from`, an instance of the
 /// same net.
 void model_mirror(Elab *e, Instance *to, const Instance *from);

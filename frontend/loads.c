@@ -215,6 +215,7 @@ static const char *name_in(const Side *side, const StorageInfo *info, bool from_
 static bool mirror_for(Elab *e, Value v, Value other) {
     if (v.kind != VALUE_MODEL || v.model->applied || v.model->storages.count)
         return false;
+    model_known(e, v.model, NULL);
     StorageInfos infos = {0};
     collect_storages(e, v.model, &infos);
     if (infos.count)

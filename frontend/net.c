@@ -166,13 +166,52 @@ static Value run_net(Elab *e, Instance *instance, Args args, const Call *call) {
     return result;
 }
 
-Value call_instance(Elab *e, Instance *instance, Args args, const Call *call) {
-    Args all = {arena_array(e->arena, Arg, instance->args.count + args.count),
-                instance->args.count + args.count};
-    for (size_t i = 0; i < instance->args.count; i++)
-        all.at[i] = instance->args.at[i];
+// A run-time scalar of another graph, in the one at work.
+static Node *scalar_here(Elab *e, const Node *node) {
+    if (node->op == OP_scalar)
+        return context_scalar(e, node->attrs->name);
+    Node **operand = arena_array(e->arena, Node *, node->arity + 1);
+    for (uint32_t k = 0; k < node->arity; k++)
+        operand[k] = scalar_here(e, node->operand[k]);
+    return graph_append(e->ctx->graph, node->op, operand, node->arity, node->attrs, node->origin);
+}
+
+// The arguments that an instance keeps, and those of the call. A tensor that it was given elsewhere
+// cannot be used here, where there is another graph, and has to be given again.
+static bool complete_args(Elab *e, const Instance *instance, Args args, const Call *call,
+                          Args *all) {
+    *all = (Args){arena_array(e->arena, Arg, instance->args.count + args.count), 0};
+    for (size_t i = 0; i < instance->args.count; i++) {
+        const Arg *kept = &instance->args.at[i];
+        bool given = false;
+        for (size_t k = 0; k < args.count && kept->name; k++)
+            given |= args.at[k].name && strcmp(args.at[k].name, kept->name) == 0;
+        Value v = kept->value;
+        if (value_is_here(e, v)) {
+            all->at[all->count++] = *kept;
+        } else if (v.kind == VALUE_TENSOR && v.tensor->node &&
+                   node_is_run_time_scalar(v.tensor->node)) {
+            all->at[all->count] = *kept;
+            all->at[all->count++].value = value_node(e, scalar_here(e, v.tensor->node));
+        } else if (!given) {
+            Diag *d = report_error(e, call->callee_span, "`%s` was given its `%s` elsewhere",
+                                   instance->path, kept->name);
+            diag_note(d, kept->span, "here");
+            diag_help(d, "it is a tensor of another step or eval; give one here: %s = …",
+                      kept->name);
+            return false;
+        }
+    }
     for (size_t i = 0; i < args.count; i++)
-        all.at[instance->args.count + i] = args.at[i];
+        all->at[all->count++] = args.at[i];
+    return true;
+}
+
+Value call_instance(Elab *e, Instance *instance, Args args, const Call *call) {
+    Args all;
+    if (!model_known(e, instance, &call->callee_span) ||
+        !complete_args(e, instance, args, call, &all))
+        return value_poison();
     if (call->as)
         return fail(e, call->as_span, "`%s` has a name already", instance->path);
     Value v = run_net(e, instance, all, call);

@@ -95,6 +95,24 @@ static Node *lift_number(Elab *e, Value v, const Node *like, Span span) {
     return constant_node(e, v.number, dtype, span);
 }
 
+// In the update of a model: does `v` stand for its storage of the name at hand?
+static bool stands_for_member(const Elab *e, Value v) {
+    return e->member &&
+           (v.kind == VALUE_MODEL || (v.kind == VALUE_PART && v.part->kind == PART_PATH));
+}
+
+static Node *member_node(Elab *e, Value v, Span span) {
+    Instance *root = v.kind == VALUE_MODEL ? v.model : v.part->root;
+    const char *name = v.kind == VALUE_MODEL
+                           ? e->member
+                           : arena_printf(e->arena, "%s.%s", v.part->path, e->member);
+    StorageInfo *info = instance_storage(e, root, name);
+    if (info)
+        return storage_value(e, info).tensor->node;
+    fail(e, span, "`%s` has no `%s`", root->path, name);
+    return NULL;
+}
+
 Node *lift(Elab *e, Value v, const Node *like, Span span, const char *what) {
     switch (v.kind) {
     case VALUE_POISON:
@@ -108,13 +126,9 @@ Node *lift(Elab *e, Value v, const Node *like, Span span, const char *what) {
             fail(e, span, "%sthis names no value, only what is below it", what);
         return v.tensor->node;
     case VALUE_MODEL:
-        if (e->member) {
-            StorageInfo *info = instance_storage(e, v.model, e->member);
-            if (info)
-                return storage_value(e, info).tensor->node;
-            fail(e, span, "`%s` has no `%s`", v.model->path, e->member);
-            return NULL;
-        }
+    case VALUE_PART:
+        if (stands_for_member(e, v))
+            return member_node(e, v, span);
         break;
     case VALUE_OPEN: {
         Diag *d =
@@ -134,7 +148,6 @@ Node *lift(Elab *e, Value v, const Node *like, Span span, const char *what) {
     case VALUE_NONE:
     case VALUE_STRING:
     case VALUE_FUNCTION:
-    case VALUE_PART:
     case VALUE_DATA:
     case VALUE_RECORD:
     case VALUE_MODULE:
@@ -297,7 +310,7 @@ static Value binary_nodes(Elab *e, AstBinaryOp op, Value a, Value b, const AstEx
 }
 
 static bool is_tensor_like(const Elab *e, Value v) {
-    return v.kind == VALUE_TENSOR || (v.kind == VALUE_MODEL && e->member);
+    return v.kind == VALUE_TENSOR || stands_for_member(e, v);
 }
 
 Value apply_binary(Elab *e, AstBinaryOp op, Value a, Value b, const AstExpr *expr) {

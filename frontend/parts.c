@@ -13,7 +13,8 @@ static Value declare_one(Elab *e, const AstStmt *stmt, Value value, const char *
     const Function *net = value.kind == VALUE_OPEN       ? value.open->function
                           : value.kind == VALUE_FUNCTION ? value.function
                                                          : NULL;
-    if (!net || !net->decl || net->decl->kind != STMT_NET) {
+    const Part *part = value.kind == VALUE_OPEN ? value.open->part : NULL;
+    if (!part && (!net || !net->decl || net->decl->kind != STMT_NET)) {
         Diag *d =
             report_error(e, stmt->model.value->span,
                          "a model is an instance of a net, and this is %s", value_text(e, value));
@@ -22,6 +23,8 @@ static Value declare_one(Elab *e, const AstStmt *stmt, Value value, const char *
         return value_poison();
     }
     Args args = value.kind == VALUE_OPEN ? value.open->args : (Args){0};
+    if (part) // known when it is applied
+        net = NULL;
     Instance *instance;
     if (e->app) {
         instance = map_get(&e->app->self->children, name);
@@ -35,8 +38,10 @@ static Value declare_one(Elab *e, const AstStmt *stmt, Value value, const char *
     } else {
         instance = instance_root(e, name, net, args, stmt->model.name.span);
     }
-    if (value.kind == VALUE_OPEN)
+    if (value.kind == VALUE_OPEN && !part)
         instance->like = value.open->like;
+    instance->like_part = part;
+    instance->like_span = stmt->model.value->span;
     if (!(e->app && e->app->self->net))
         instance->time = e->collecting;
     vec_push(e->arena, &e->models, instance);
@@ -263,20 +268,84 @@ Value part_index(Elab *e, Value object, Value index, Span span) {
     return value_poison();
 }
 
+// ---- parts as nets ----
+
+static const char *path_of(Elab *e, const Part *part) {
+    return arena_printf(e->arena, "%s.%s", part->root->path, part->path);
+}
+
+Instance *part_net(Elab *e, const Part *part, const Span *span) {
+    const char *path = path_of(e, part);
+    Instance *instance = map_get(&e->instance_paths, path);
+    if (instance && model_known(e, instance, span) && instance->net)
+        return instance;
+    if (!span || (instance && !instance->net && instance->like_part))
+        return NULL;
+    if (!part_exists(e, part, *span))
+        return NULL;
+    Diag *d = report_error(e, *span, "`%s` is no net that could be applied", path);
+    Names names = {0};
+    names_below(e, path, &names);
+    if (!part->root->applied)
+        diag_help(d, "apply `%s` before its parts", part->root->path);
+    else if (names.count)
+        diag_help(d, "it has %s", a_list_of(e, names.at, names.count));
+    return NULL;
+}
+
+bool model_known(Elab *e, Instance *model, const Span *span) {
+    if (model->net || !model->like_part)
+        return true;
+    size_t diag_count = e->diags->diags.count;
+    Instance *of = part_net(e, model->like_part, span ? &model->like_span : NULL);
+    if (!of) {
+        if (e->diags->diags.count > diag_count)
+            diag_note(vec_last(&e->diags->diags), *span, "`%s` is used here", model->path);
+        return false;
+    }
+    model->net = of->net;
+    model->args = of->args;
+    model->like = of;
+    return true;
+}
+
+static Value like_instance(Elab *e, Instance *of, Span span) {
+    Function *net = arena_new(e->arena, Function);
+    *net = *of->net;
+    OpenCall *open = arena_new(e->arena, OpenCall);
+    *open = (OpenCall){net, of->args, span, of, NULL};
+    return (Value){.kind = VALUE_OPEN, .open = open};
+}
+
+Value like_value(Elab *e, Value of, Span span, Span of_span) {
+    static const Function unknown = {.name = "like"};
+    const Part *part = of.kind == VALUE_PART ? of.part : NULL;
+    if (part && part->kind == PART_SECTION)
+        return not_built(e, span, "`like` of a section");
+    if (of.kind == VALUE_MODEL && !model_known(e, of.model, NULL))
+        part = of.model->like_part;
+    else if (of.kind == VALUE_MODEL)
+        return like_instance(e, of.model, span);
+    if (!part || part->kind != PART_PATH)
+        return fail(e, of_span, "like: expected a model or a net in one, and this %s",
+                    part ? "names parameters" : arena_printf(e->arena, "is %s", value_text(e, of)));
+    Instance *instance = part_net(e, part, part->root->applied ? &of_span : NULL);
+    if (instance)
+        return like_instance(e, instance, span);
+    if (part->root->applied)
+        return value_poison();
+    OpenCall *open = arena_new(e->arena, OpenCall);
+    *open = (OpenCall){&unknown, {0}, span, NULL, part};
+    return (Value){.kind = VALUE_OPEN, .open = open};
+}
+
 Value part_call(Elab *e, const Part *part, Args args, const Call *call) {
     if (part->kind == PART_SECTION)
         return section_call(e, part, args, call);
     if (part->kind != PART_PATH)
         return fail(e, call->callee_span, "this names parameters, and is no function");
-    const char *path = arena_printf(e->arena, "%s.%s", part->root->path, part->path);
-    Instance *instance = map_get(&e->instance_paths, path);
-    if (!instance || !instance->net) {
-        Diag *d = report_error(e, call->callee_span, "`%s` is no net that could be applied", path);
-        if (!part->root->applied)
-            diag_help(d, "apply `%s` before its parts", part->root->path);
-        return value_poison();
-    }
-    return call_instance(e, instance, args, call);
+    Instance *instance = part_net(e, part, &call->callee_span);
+    return instance ? call_instance(e, instance, args, call) : value_poison();
 }
 
 // ---- what a target holds ----
@@ -381,6 +450,8 @@ void model_mirror(Elab *e, Instance *to, const Instance *from) {
 void model_update(Elab *e, const AstStmt *stmt, Value target) {
     Instance *model = target.model;
     StorageInfos infos = {0};
+    if (!model_known(e, model, &stmt->assign.target->span))
+        return;
     if (!model->applied && model->like)
         model_mirror(e, model, model->like);
     collect_storages(e, model, &infos);

@@ -348,32 +348,10 @@ bool elaborate_step(Elab *e, PhaseWork *work, Deferred at, int number, const Pha
 
 // ---- evaluations ----
 
-static bool node_is_here(const Elab *e, const Node *node) {
-    return node->id < e->ctx->graph->nodes.count && e->ctx->graph->nodes.at[node->id] == node;
-}
-
-// Is all that `v` holds of the graph at work?
-static bool is_here(const Elab *e, Value v) {
-    bool here = true;
-    if (v.kind == VALUE_LIST)
-        for (size_t i = 0; i < v.list->count; i++)
-            here &= is_here(e, v.list->at[i]);
-    if (v.kind == VALUE_OPEN)
-        for (size_t i = 0; i < v.open->args.count; i++)
-            here &= is_here(e, v.open->args.at[i].value);
-    if (v.kind != VALUE_TENSOR)
-        return here;
-    if (v.tensor->node)
-        return node_is_here(e, v.tensor->node);
-    const Map *taps = &v.tensor->scope->taps->entries; // the way to taps below a name
-    const TapEntry *first = taps->entry[0].value;
-    return node_is_here(e, first->tensor->node);
-}
-
 Value value_in_finish(Elab *e, Value v, const char *name, Span span) {
     if (v.kind == VALUE_TENSOR && v.tensor->storage)
         return storage_value(e, v.tensor->storage);
-    if (is_here(e, v))
+    if (value_is_here(e, v))
         return v;
     Diag *d = report_error(e, span, "`%s` is of one batch, and `finish` runs after the last", name);
     diag_help(d, "what is kept from batch to batch is a state: let all = state([…])");

@@ -69,6 +69,27 @@ Value list_at(Value v, size_t i) {
     return v.kind == VALUE_RANGE ? value_int(v.range.low + (int64_t)i) : v.list->at[i];
 }
 
+static bool node_is_here(const Elab *e, const Node *node) {
+    return node->id < e->ctx->graph->nodes.count && e->ctx->graph->nodes.at[node->id] == node;
+}
+
+bool value_is_here(const Elab *e, Value v) {
+    bool here = true;
+    if (v.kind == VALUE_LIST)
+        for (size_t i = 0; i < v.list->count; i++)
+            here &= value_is_here(e, v.list->at[i]);
+    if (v.kind == VALUE_OPEN)
+        for (size_t i = 0; i < v.open->args.count; i++)
+            here &= value_is_here(e, v.open->args.at[i].value);
+    if (v.kind != VALUE_TENSOR)
+        return here;
+    if (v.tensor->node)
+        return node_is_here(e, v.tensor->node);
+    const Map *taps = &v.tensor->scope->taps->entries; // the way to taps below a name
+    const TapEntry *first = taps->entry[0].value;
+    return node_is_here(e, first->tensor->node);
+}
+
 bool value_is_int(Value v, int64_t *number) {
     if (v.kind != VALUE_NUMBER || v.number != floor(v.number) || fabs(v.number) > 9e15)
         return false;

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# bench/peers/install.sh FOLDER -- the peers that bench/peers/run.py compares kdc with: PyTorch for the CPU in a
+# bench/peers/install.sh FOLDER -- the peers that bench/peers/run.py compares kdc with: PyTorch and JAX for the CPU in a
 # virtual environment; beside them, from Debian's packages if this system has these, tcmalloc's library and oneDNN 2.6.3.
 # Nothing is installed into the system.
 set -eu
 folder=$1
 mkdir -p "$folder"
 [ -x "$folder/bin/python" ] || python3 -m venv "$folder"
-"$folder/bin/pip" install --no-cache-dir torch==2.13.0 numpy safetensors
+"$folder/bin/pip" install --no-cache-dir torch==2.13.0 jax==0.10.2 numpy safetensors
 
 # unpack PACKAGE...: into $folder/deb
 unpack() {

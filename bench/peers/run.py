@@ -2,6 +2,7 @@
 """Times kdc and its peers step by step in turn, and writes the table of docs/performance.md.
 
     bench/peers/run.py [ROW ...]      s1 to s11 and convs, all unless given; `s2:128` is S2 with a batch of 128
+    bench/peers/run.py --warm         no times: draws, counts and compiles what a timed run then finds in --work
     bench/peers/run.py --verify       no times: kdc and its peers take the rows' first steps in double precision
 
 For each row: weights and data are drawn once and loaded by all; each peer's variants are ranked by a few steps, and their
@@ -22,7 +23,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROWS = ["s1", "s2", "s2:128", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "convs"]
 VARIANTS = {
-    "torch": ["eager+cl", "eager", "compile+cl", "compile"],
+    "torch": ["eager+cl", "compile+cl", "eager", "compile"],
+    "jax": ["nhwc", "nchw"],
 }
 MALLOCS = {"torch": 2}  # so many of the best variants are tried with tcmalloc too
 WARM_UP = 2
@@ -140,7 +142,8 @@ def start_peer(peer, row, variant):
     if "tcmalloc" in options:
         environment["LD_PRELOAD"] = str(args.venv / "libtcmalloc.so")
         options.remove("tcmalloc")
-    environment["TORCHINDUCTOR_CACHE_DIR"] = str(args.work / "inductor")
+    environment |= {"TORCHINDUCTOR_CACHE_DIR": str(args.work / "inductor"),
+                    "JAX_COMPILATION_CACHE_DIR": str(args.work / "jax"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1"}
     command = [args.venv / "bin" / "python", HERE / f"{peer}_steps.py", row, "+".join(options)]
     return Server(f"{peer} {variant}", command, environment)
 
@@ -256,8 +259,8 @@ def time_row(row, deadline):
     weights, facts = prepare(row)
     share = deadline - time.monotonic()
     ranked = {}
-    for k, peer in enumerate(args.peers):  # half of the time is for ranking, the first peers get most of it
-        found = rank(peer, row, weights, facts, deadline - share * (0.6 if k == 0 else 0.45))
+    for k, peer in enumerate(args.peers):  # somewhat over half of the time is for ranking, most of it for the first peer
+        found = rank(peer, row, weights, facts, deadline - share * (0.5 if k == 0 else 0.4))
         if found:
             variant, result = next(iter(found.items()))
             ranked[f"{peer} {variant}"] = result
@@ -336,6 +339,26 @@ def row_lines(row, facts, results, before, after, steady):
         lines.append(f"| {title} | {who}{note} | {middle:.1f} | {100 * spread(result.times):.0f} % | {ratio} | "
                      f"{100 * share:.0f} % | {result.memory:.0f} | {memory} | {losses} | {peak} |")
     return lines
+
+
+# ---- before the machine is quiet ---------------------------------------------------------------------
+
+
+def warm_row(row):
+    """Draws, counts and compiles all that a timed run with as many threads then finds in --work: a step of each variant."""
+    weights, facts = prepare(row)
+    for peer in args.peers:
+        for variant in args.variants.get(peer, VARIANTS[peer]):
+            start = time.perf_counter()
+            try:
+                server = start_peer(peer, row, variant)
+                server.order(f"load {weights}")
+                check_losses(server.name, [server.step()[1]], facts)
+                server.close()
+                print(f"  {peer} {variant}: {time.perf_counter() - start:.0f} s")
+            except RowFailed as trouble:
+                print(f"  {peer} {variant} is left out: {trouble}")
+                Server.kill_all()
 
 
 # ---- the same in double precision --------------------------------------------------------------------
@@ -441,6 +464,7 @@ def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     root = HERE.parent.parent
     parser.add_argument("rows", nargs="*", metavar="ROW", help="s1, s2:128, convs, …; all of them")
+    parser.add_argument("--warm", action="store_true", help="draw and compile what a timed run then finds, and time nothing")
     parser.add_argument("--verify", action="store_true", help="compare losses in double precision, and time nothing")
     parser.add_argument("--steps", type=int, default=15, help="of each in turn, at most (%(default)s)")
     parser.add_argument("--rank", type=int, default=5, help="steps that rank a variant, at most (%(default)s)")
@@ -454,7 +478,10 @@ def read_arguments():
     parser.add_argument("--work", type=Path, default=root / "build" / "peers-work", help="weights, objects, logs")
     parser.add_argument("--table", type=Path, help="rows are added there (table.md in --work)")
     found = parser.parse_args()
-    found.rows = found.rows or [row for row in ROWS if row != "convs" or not found.verify]
+    for row in found.rows:
+        if row.partition(":")[0] not in ROWS:
+            parser.error(f"no row {row}; there are {' '.join(ROWS)}")
+    found.rows = found.rows or [row for row in ROWS if row != "convs" or not (found.verify or found.warm)]
     found.peers = found.peers.split(",")
     found.variants = {peer: names.split(",") for peer, names in
                       (part.split(":") for part in found.variants.split(";") if part)}
@@ -475,13 +502,15 @@ def main():
         try:
             if args.verify:
                 verify_row(row)
+            elif args.warm:
+                warm_row(row)
             elif row == "convs":
                 write_table(time_convs(), CONV_HEADER)
             else:
                 write_table(time_row(row, deadline), HEADER)
         except (RowFailed, OSError, ValueError, subprocess.SubprocessError) as trouble:
             print(f"{row} is left out: {trouble}", file=sys.stderr)
-            if not args.verify:
+            if not (args.verify or args.warm):
                 write_table([f"| {row.upper()} | left out: {str(trouble).replace('|', '/')} |" + " |" * 8], HEADER)
             status = 1
         Server.kill_all()

@@ -39,6 +39,7 @@ class Row:
     batch = 64
     evaluates = False
     nesterov = False
+    walks_back_twice = False
 
     def __init__(self):
         self.models = nn.ModuleDict({"student": self.student()})
@@ -211,6 +212,7 @@ def strongest_vector(x):
 
 class S10(Row):
     nesterov = True
+    walks_back_twice = True
     ramp = 0.5  # sigmoid of the epochs since the phase began: none
 
     def __init__(self):
@@ -312,9 +314,13 @@ def make_step(row, image, label, variant):
         image = image.contiguous(memory_format=torch.channels_last)
     loss_of = row.loss
     if "compile" in options:
+        from torch._functorch import config as functorch_config
+        from torch._inductor import config as inductor_config
+
         if row.evaluates:
-            torch._inductor.config.freezing = True
-        torch._functorch.config.donated_buffer = False  # S10 walks back twice
+            inductor_config.freezing = True
+        if row.walks_back_twice:
+            functorch_config.donated_buffer = False
         loss_of = torch.compile(loss_of)
     if row.evaluates:
 

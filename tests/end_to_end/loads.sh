@@ -113,6 +113,29 @@ train t on dots { batch 64; epochs 1; optimize m with sgd(lr = 0.0)
     eval (image, label) { report top1 = accuracy(slow(image), label) } }
 deploy slow"
 check "of one that an update makes" leaves updated a.safetensors slow
+program part <<<"
+$probe
+model m = tiny
+model copy = like(m.body) from \"low.safetensors\"
+model slow = like(m.body) from \"low.safetensors\"
+train first on dots { batch 64; epochs 1; load m.body from \"low.safetensors\"; freeze m
+    optimize probe with sgd(lr = 0.1)
+    step (image, label) {
+        let y = m(image)
+        minimize cross_entropy(probe(flatten(image)), label) + 0 * mean(copy(image))
+        slow <- 0.5 * slow + 0.5 * m.body
+    }
+    eval (image) { report mean = mean(slow(image)) } }
+train second on dots { batch 64; epochs 0
+    model back = like(m.body) from m.body
+    optimize back with sgd(lr = 0.1)
+    step (image, label) { let y = m(image); minimize mean(back(image)) } }
+deploy copy
+deploy slow
+deploy second.back"
+check "like a part, from a file" leaves part low.safetensors copy
+check "that follows the part" cmp of_part/slow.safetensors low.safetensors
+check "from the part, when a block begins" cmp of_part/second.back.safetensors low.safetensors
 program unused <<<"
 $probe
 model m = tiny from \"a.safetensors\"

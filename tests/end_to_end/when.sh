@@ -5,25 +5,6 @@
 "$parts/make_dots" dots 300 100
 cp "$parts/phased.kd" "$parts/staged.kd" .
 
-# agree A B: the columns that both metrics have, wherever both have a value; at least 10 of them.
-agree() {
-    awk -F, '
-        FNR == 1 { file++; for (i = 4; i <= NF; i++) name[file, i] = $i; next }
-        { for (i = 4; i <= NF; i++) if ($i != "") value[file, FNR, name[file, i]] = $i }
-        END {
-            for (key in value) {
-                split(key, part, SUBSEP)
-                other = 2 SUBSEP part[2] SUBSEP part[3]
-                if (part[1] != 1 || !(other in value)) continue
-                compared++
-                a = value[key]; b = value[other]; d = a - b; if (d < 0) d = -d
-                if (!(d <= 1e-11 * (1 + (a < 0 ? -a : a)))) { print part[3], a, b; wrong++ }
-            }
-            print compared + 0, "compared"
-            exit wrong > 0 || compared < 10
-        }' "$1/metrics.csv" "$2/metrics.csv"
-}
-
 check "with \`when\` it compiles" "$KDC" --dtype f64 phased.kd -o gated
 check "with \`when\` it trains" ./gated --quiet --out gated.d --threads 1
 check "with weights it compiles" "$KDC" --dtype f64 -D gated=false phased.kd -o weighted

@@ -229,6 +229,44 @@ static void a_model_may_follow_another(void **state) {
     arena_release(&r.arena);
 }
 
+static void a_model_may_be_like_a_part(void **state) {
+    (void)state;
+    Run r;
+    run(&r, "model m = resnet_cifar(blocks = 1, classes = d.classes)\n"
+            "model heads = [like(m.fc) for i in 0..2]\nmodel block = like(m.layer2.0)\n"
+            "train t on d {\n batch 10\n epochs 1\n"
+            " model more = like(block)\n model head = like(m.fc)\n freeze m\n"
+            " optimize heads, block, more, head with sgd(lr = 0.1)\n"
+            " step (image, label) {\n  let s = m(image)\n"
+            "  for h in append(heads, head) { minimize cross_entropy(h(s.pool), label) }\n"
+            "  for b in [block, more] { minimize mean((b(s.layer1) - s.layer2) ^ 2) }\n }\n}\n");
+    const Module *m = r.program->module;
+    assert_int_equal(parameter_count(m, "heads."), 2 * parameter_count(m, "m.fc."));
+    assert_int_equal(parameter_count(m, "block."), parameter_count(m, "m.layer2.0."));
+    assert_int_equal(parameter_count(m, "t.more."), parameter_count(m, "m.layer2.0."));
+    assert_non_null(storage(m, "block.downsample.1.running_mean"));
+    assert_true(writes(m, graph(m, "t.step0"), "t.head.weight"));
+    assert_false(writes(m, graph(m, "t.step0"), "m.fc.weight"));
+    arena_release(&r.arena);
+}
+
+// A model's arguments may be run-time scalars, which each graph reads for itself.
+static void arguments_are_there_in_every_graph(void **state) {
+    (void)state;
+    Run r;
+    run(&r, "option s = 2.0\n"
+            "net n(x: [N, ...], scale) { return flatten(x * scale) |> linear(10) as fc }\n"
+            "net outer(x: [N, ...], scale) { return n(x, scale / 2) as inner }\n"
+            "model m = outer(scale = s + 1)\n"
+            "train t on d {\n batch 10\n epochs 1\n optimize m with sgd(lr = 0.1)\n"
+            " step (image) { minimize mean(m(image)) }\n"
+            " eval (image) { report a = mean(m.inner(image)) }\n}\n");
+    const Module *m = r.program->module;
+    assert_int_equal(count_of(graph(m, "t.step0"), OP_scalar), 1);
+    assert_int_equal(count_of(graph(m, "t.eval0"), OP_scalar), 1);
+    arena_release(&r.arena);
+}
+
 static void train_only_nets_belong_to_their_phase(void **state) {
     (void)state;
     Run r;
@@ -356,6 +394,8 @@ int main(void) {
         cmocka_unit_test(weights_are_shared_and_updated_once),
         cmocka_unit_test(later_groups_take_over),
         cmocka_unit_test(a_model_may_follow_another),
+        cmocka_unit_test(a_model_may_be_like_a_part),
+        cmocka_unit_test(arguments_are_there_in_every_graph),
         cmocka_unit_test(train_only_nets_belong_to_their_phase),
         cmocka_unit_test(sections_make_up_the_model),
         cmocka_unit_test(session_stays_as_it_was_after_a_mistake),
