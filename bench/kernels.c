@@ -126,7 +126,7 @@ static void find_types(Arena *arena, Arena *scratch, const Shape *s, Direction d
               .dim = {s->filters, s->channels / s->groups, s->kernel, s->kernel}};
     Type plain[DIRECTIONS][3] = {{x, w, y}, {y, w, x}, {x, y, w}};
     Module *module = conv_module(arena, s, direction, plain[direction]);
-    run_passes(module, scratch, "layout");
+    run_passes(module, scratch, "fill,layout");
     const Graph *graph = module->graphs.at[0];
     for (size_t i = 0; i < graph->nodes.count; i++) {
         const Node *node = graph->nodes.at[i];

@@ -5,7 +5,7 @@
 // that uses each weight least: a step may show a model two views of an example.
 //
 // A graph's kernels and bytes are those of the program as it would be compiled. Its operations are
-// counted in the same run, just before `layout`, whose blocks of channels are filled up with zeros:
+// counted in the same run, just before `fill`, which fills up blocks of channels with zeros:
 // after all that drops, shares and folds, that is.
 //
 // A term costs what would go if it were taken out of its step. So the program is elaborated a
@@ -139,7 +139,7 @@ typedef struct Counted {
 
 static void count_work(const Module *module, const char *next_pass, void *data) {
     Counted *counted = data;
-    if (strcmp(next_pass, "layout") != 0)
+    if (strcmp(next_pass, "fill") != 0)
         return;
     for (size_t i = 0; i < module->graphs.count; i++) {
         GraphCost cost = {0};

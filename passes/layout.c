@@ -151,60 +151,10 @@ static Node *in_layout(Graph *graph, Node *node, Layout layout, Made *made) {
     return copy;
 }
 
-// ---- channels that are no multiple of a block
-// --------------------------------------------------------
-
-static Node *append(Graph *graph, Op op, Node *x, const Attrs *attrs) {
-    return graph_append(graph, op, &x, 1, attrs, origin_for_user(graph, x));
-}
-
-/// x with zeros after its last element on `axis`, up to a whole block.
-static Node *fill_block(Graph *graph, Node *x, int axis) {
-    int64_t low[MAX_RANK] = {0}, high[MAX_RANK] = {0};
-    high[axis] = (BLOCK - x->type.dim[axis] % BLOCK) % BLOCK;
-    Attrs attrs = {.low = {x->type.rank, low}, .high = {x->type.rank, high}};
-    return append(graph, OP_pad, x, &attrs);
-}
-
-/// The first elements of x on each axis, plain, in a buffer of their own.
-static Node *cut(Graph *graph, Node *x, const Type *type) {
-    int64_t start[MAX_RANK] = {0}, step[MAX_RANK];
-    for (int i = 0; i < type->rank; i++)
-        step[i] = 1;
-    Ints none = {type->rank, start}, one = {type->rank, step}, limit = {type->rank, type->dim};
-    Attrs attrs = {.start = none, .limit = limit, .step = one};
+/// A copy of `node`.
+static Node *in_buffer(Graph *graph, Node *node) {
     Attrs as_plain = {0};
-    return append(graph, OP_relayout, append(graph, OP_slice, x, &attrs), &as_plain);
-}
-
-/// A convolution whose result has no whole blocks, as one that has: the missing channels are zeros,
-/// computed for nothing and cut off, which is still far cheaper than doing without the register
-/// tile.
-static Node *in_whole_blocks(Graph *graph, Node *node, Made *made) {
-    enum { LEAST_PRODUCTS = 1 << 16 }; // multiply-adds below which it is not worth two copies
-    const ConvLayout *conv = conv_layout(node);
-    if (!conv)
-        return NULL;
-    const Type *type = &node->type;
-    Attrs attrs = *node->attrs;
-    Node *operand[2] = {node->operand[0], node->operand[1]};
-    int64_t shape[4];
-    if (attrs.groups != 1 || type_count(&operand[0]->type) * type->dim[1] < LEAST_PRODUCTS)
-        return NULL;
-    operand[1] = fill_block(graph, operand[1], conv->want_axis);
-    operand[1] = in_layout(graph, operand[1], (Layout){BLOCK, (uint8_t)conv->want_axis}, made);
-    for (int i = 0; i < 4 && attrs.shape.count; i++)
-        shape[i] = attrs.shape.at[i];
-    if (attrs.shape.count) {
-        int filled = conv->axis;
-        shape[filled] = (shape[filled] + BLOCK - 1) / BLOCK * BLOCK;
-        attrs.shape.at = shape;
-    }
-    operand[0] = in_layout(graph, operand[0], blocks_on(operand[0], 1, 1), made);
-    Node *whole = graph_append(graph, node->op, operand, 2, &attrs, node->origin);
-    whole->type.block = BLOCK;
-    whole->type.block_axis = (uint8_t)result_axis(conv, node);
-    return cut(graph, whole, type);
+    return graph_append(graph, OP_relayout, &node, 1, &as_plain, origin_for_user(graph, node));
 }
 
 // ---- the pass
@@ -227,12 +177,6 @@ bool pass_layout(Graph *graph, PassContext *ctx) {
         Layout want[2] = {plain, plain};
         bool wants;
         Layout layout = choose(node, want, &wants);
-        Node *whole = wants ? NULL : in_whole_blocks(graph, node, &made);
-        if (whole) {
-            rewrite_place(&rw, node, whole);
-            changed = true;
-            continue;
-        }
         for (uint32_t k = 0; wants && k < 2; k++)
             node->operand[k] = in_layout(graph, node->operand[k], want[k], &made);
         bool reads_plain = op_has(node->op, EFFECT) || op_has(node->op, DECOMPOSES);
@@ -242,6 +186,10 @@ bool pass_layout(Graph *graph, PassContext *ctx) {
         node->type.block = layout.block;
         node->type.block_axis = layout.axis;
         rewrite_place(&rw, node, node);
+        // The first channels of more, which come back to whole blocks no more: in a buffer of their
+        // own, or each of their users would pick them out.
+        if (node->op == OP_slice && node->operand[0]->type.block && !layout.block)
+            rw.now[node->id] = in_buffer(graph, node);
         // Weights and their optimiser states are plain, and so is the gradient for all its users.
         if (node->op == OP_conv2d_weight && layout.block)
             rw.now[node->id] = in_layout(graph, node, plain, &made);

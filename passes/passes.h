@@ -5,6 +5,7 @@
 ///     simplify cse dce    tidy up, after each of the passes that leave things to tidy
 ///     fold_frozen     scales and shifts of frozen modules go into the weights before them
 ///     bind_times      what is known when a phase begins is computed then
+///     fill winograd   convolutions in the forms that the machine is fast at
 ///     split           long reductions become two stages, so that threads have work
 ///     layout fuse plan_memory    where values lie, what one kernel computes, which byte is whose
 ///

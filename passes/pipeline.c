@@ -175,13 +175,15 @@ static void run_pipeline(Pipeline *p) {
     tidy(p);
     run(p, PASS_fold_frozen);
     tidy(p);
-    run(p, PASS_winograd);
     run(p, PASS_bind_times);
+    tidy(p);
+    run(p, PASS_fill);
+    run(p, PASS_winograd);
     tidy(p);
     run(p, PASS_split);
     tidy(p);
     run(p, PASS_layout);
-    run(p, PASS_bind_times); // weights that do not change are packed once
+    run(p, PASS_bind_times); // weights that do not change are transformed and packed once
     run(p, PASS_cse);
     run(p, PASS_dce);
     run(p, PASS_fuse);

@@ -39,4 +39,8 @@ bool graph_has_grad(const Graph *graph);
 /// How often each node of the graph is an operand, by id.
 uint32_t *count_uses(const Graph *graph, Arena *scratch);
 
+/// y = op(a, b, c) in double, of an elementwise op. False for ops it does not know: they are left
+/// to the run.
+bool fold_numbers(Op op, double a, double b, double c, double *y);
+
 #endif

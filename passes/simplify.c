@@ -96,8 +96,7 @@ static double converted(double x, DType from, DType to) {
     return dtype_is_float(to) ? x : trunc(x);
 }
 
-/// y = op(a, b, c) in double. False for ops it does not know: they are left to the run.
-static bool fold(Op op, double a, double b, double c, double *y) {
+bool fold_numbers(Op op, double a, double b, double c, double *y) {
     switch ((int)op) {
 #define FOLD(name, value)                                                                          \
     case OP_##name:                                                                                \
@@ -154,7 +153,7 @@ static Node *fold_constants(Graph *graph, Node *y) {
         return NULL;
     if (y->op == OP_cast)
         result = converted(value[0], y->operand[0]->type.dtype, y->type.dtype);
-    else if (!fold(y->op, value[0], value[1], value[2], &result))
+    else if (!fold_numbers(y->op, value[0], value[1], value[2], &result))
         return NULL;
     return fits(y->type.dtype, result) ? constant_like(graph, result, y) : NULL;
 }
