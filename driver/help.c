@@ -24,6 +24,7 @@ static void print_all(void) {
         "kdc compiles kd, a language for knowledge distillation, to training binaries.\n\n"
         "  kdc MODEL.kd -o train      a native training binary; ./train --help lists its options\n"
         "  kdc run MODEL.kd -- FLAGS  the same program at once, through the JIT\n"
+        "  kdc run MODEL.kd --profile and where its time goes, by kernel, line and loss term\n"
         "  kdc check FILE ...         diagnostics only\n"
         "  kdc cost MODEL.kd          parameters, multiply-adds, kernels and bytes, as a table\n"
         "  kdc fmt FILE ...           the canonical form, in place; -o - prints it\n"

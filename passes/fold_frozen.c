@@ -89,7 +89,7 @@ static Node *scale_weight(Fold *fold, const Node *y, Node *s) {
     Node *w = operand[k];
     dim[axis] = type_count(&s->type);
     operand[k] = binary(fold, OP_mul, w, ir_reshape(fold->graph, s, dim, w->type.rank));
-    return graph_append(fold->graph, y->op, operand, 2, y->attrs, fold->graph->cursor);
+    return graph_append(fold->graph, y->op, operand, 2, y->attrs, y->origin);
 }
 
 // ---- towards them -------------------------------------------------------------------------------

@@ -75,6 +75,9 @@ typedef struct KdrtProfile KdrtProfile;
 KdrtProfile *kdrt_profile_open(const KdrtProgram *program, KdrtError *error);
 /// Keeps the times of the graph that has just run. `profile` may be NULL.
 void kdrt_profile_ran(KdrtProfile *profile, int64_t graph);
+/// Notes a batch of a phase: nanoseconds in all, and of them those that it waited for its data.
+/// `profile` may be NULL.
+void kdrt_profile_batch(KdrtProfile *profile, int64_t phase, int64_t taken_ns, int64_t waited_ns);
 /// Prints tables of all steps, evaluations and prologues that ran on `threads` threads, in the order
 /// of the program: launches of the same code from the same place together, by falling time. Times
 /// are medians over the last runs, the first apart, and shares are of their sum. Measures the
@@ -263,7 +266,7 @@ void kdrt_normal_f64(double *x, int64_t begin, int64_t end, uint64_t seed, uint6
                      uint64_t iteration);
 
 /// Nanoseconds since some moment, to set work of that many threads against: of one, its own time,
-/// which leaves out when it was descheduled.
+/// which leaves out when it was descheduled; with 0 the clock's in any case.
 int64_t kdrt_clock(int64_t threads);
 
 // One matrix each; `work` is theirs, of as many doubles as the functions beside them say.

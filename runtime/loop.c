@@ -266,9 +266,11 @@ static bool run_batch(KdrtSession *session, KdrtError *error) {
     const Dataset *dataset = &session->dataset[phase->data];
     if (!session->pass_running)
         start_pass(session);
+    int64_t began_ns = session->profile ? kdrt_clock(0) : 0;
     const Batch *batch = kdrt_loader_next(session->loader, error);
     if (!batch)
         return false;
+    int64_t loaded_ns = session->profile ? kdrt_clock(0) : 0;
     set_scalars(session);
     for (int64_t i = 0; i < phase->step_count; i++) {
         bool whole = batch->count == phase->batch;
@@ -278,6 +280,9 @@ static bool run_batch(KdrtSession *session, KdrtError *error) {
             return false;
         add_reports(session, batch, i, graph);
     }
+    if (session->profile)
+        kdrt_profile_batch(session->profile, session->at.phase, kdrt_clock(0) - began_ns,
+                           loaded_ns - began_ns);
     session->at.batch++;
     session->at.iteration++;
     kdrt_progress_batch(session, batch->count);

@@ -19,12 +19,19 @@ typedef struct GraphProfile {
     int64_t *taken_ns; // [launch_count + 1][PROFILE_RUNS]; behind the launches the whole graph
 } GraphProfile;
 
+/// The batches of a phase, likewise.
+typedef struct PhaseProfile {
+    int64_t batches;
+    int64_t taken_ns[PROFILE_RUNS], waited_ns[PROFILE_RUNS];
+} PhaseProfile;
+
 struct KdrtProfile {
     Env env;
     Arena arena;
     const KdrtProgram *program;
     Manifest manifest;
     GraphProfile *graph; // by index
+    PhaseProfile *phase;
 };
 
 // ---- taking -------------------------------------------------------------------------------------
@@ -34,7 +41,10 @@ static bool open_profile(KdrtProfile *profile, KdrtError *error) {
     profile->arena.env = &profile->env;
     if (!kdrt_manifest_read(profile->program, &profile->arena, m, error))
         return false;
-    size_t count = (size_t)m->graph_count;
+    size_t count = (size_t)m->graph_count, phases = (size_t)m->phase_count;
+    profile->phase = kdrt_arena_array(&profile->arena, phases, sizeof *profile->phase);
+    if (!profile->phase)
+        return kdrt_fail_memory(error, phases * sizeof *profile->phase);
     profile->graph = kdrt_arena_array(&profile->arena, count, sizeof *profile->graph);
     if (!profile->graph)
         return kdrt_fail_memory(error, count * sizeof *profile->graph);
@@ -72,17 +82,31 @@ void kdrt_profile_close(KdrtProfile *profile) {
     kdrt_free(&env, profile);
 }
 
+/// Where the times of a run are kept, of which `runs` were before: the first is forgotten.
+static int64_t place_of_run(int64_t runs) {
+    return runs ? (runs - 1) % PROFILE_RUNS : 0;
+}
+
 void kdrt_profile_ran(KdrtProfile *profile, int64_t number) {
     if (!profile)
         return;
     GraphProfile *graph = &profile->graph[number];
     const int64_t *stamp = profile->program->stamp;
     int64_t count = profile->manifest.graph[number].launch_count;
-    int64_t place = graph->runs ? (graph->runs - 1) % PROFILE_RUNS : 0;
+    int64_t place = place_of_run(graph->runs);
     for (int64_t i = 0; i < count; i++)
         graph->taken_ns[i * PROFILE_RUNS + place] = stamp[i + 1] - stamp[i];
     graph->taken_ns[count * PROFILE_RUNS + place] = stamp[count] - stamp[0];
     graph->runs++;
+}
+
+void kdrt_profile_batch(KdrtProfile *profile, int64_t number, int64_t taken_ns, int64_t waited_ns) {
+    if (!profile)
+        return;
+    PhaseProfile *phase = &profile->phase[number];
+    int64_t place = place_of_run(phase->batches++);
+    phase->taken_ns[place] = taken_ns;
+    phase->waited_ns[place] = waited_ns;
 }
 
 // ---- adding up ----------------------------------------------------------------------------------
@@ -108,14 +132,17 @@ static int compare_times(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static double median_ms(const GraphProfile *graph, int64_t launch) {
+/// Of the times of `runs` runs that were kept.
+static double median_ms(const int64_t *kept_ns, int64_t runs) {
     int64_t taken[PROFILE_RUNS];
-    int64_t count = graph->runs > PROFILE_RUNS + 1 ? PROFILE_RUNS
-                    : graph->runs > 1              ? graph->runs - 1
-                                                   : graph->runs;
-    memcpy(taken, graph->taken_ns + launch * PROFILE_RUNS, (size_t)count * sizeof *taken);
+    int64_t count = runs > PROFILE_RUNS + 1 ? PROFILE_RUNS : runs > 1 ? runs - 1 : runs;
+    memcpy(taken, kept_ns, (size_t)count * sizeof *taken);
     qsort(taken, (size_t)count, sizeof *taken, compare_times);
     return count ? (double)(taken[(count - 1) / 2] + taken[count / 2]) * 0.5e-6 : 0;
+}
+
+static double launch_ms(const GraphProfile *graph, int64_t launch) {
+    return median_ms(graph->taken_ns + launch * PROFILE_RUNS, graph->runs);
 }
 
 /// "a.0.b" and "a.1.b" are "a.*.b"; paths of different lengths share their beginning.
@@ -179,7 +206,7 @@ static void add_up(Table *table, const GraphProfile *graph) {
         } else if (strcmp(row->module, launch->module) != 0) {
             join_modules(row->module, sizeof row->module, launch->module);
         }
-        double taken_ms = median_ms(graph, i);
+        double taken_ms = launch_ms(graph, i);
         row->calls++;
         row->taken_ms += taken_ms;
         row->flops += (double)launch->flops;
@@ -197,13 +224,19 @@ static double percent(double part, double all) {
     return all > 0 ? 100 * part / all : 0;
 }
 
+static void add_to(Row *sum, const Row *row) {
+    sum->calls += row->calls;
+    sum->taken_ms += row->taken_ms;
+    sum->flops += row->flops;
+    sum->bytes += row->bytes;
+}
+
 /// Share, milliseconds and launches of a run, and what was done in them.
-static void put_numbers(Text *text, const Table *table, double taken_ms, int64_t calls,
-                        double flops, double bytes) {
-    double gflops = taken_ms > 0 ? flops / taken_ms * 1e-6 : 0;
-    double gbytes = taken_ms > 0 ? bytes / taken_ms * 1e-6 : 0;
-    kdrt_text_add(text, "%6.1f %% %10.3f %6" PRId64 " %9.1f", percent(taken_ms, table->total_ms),
-                  taken_ms, calls, gflops);
+static void put_numbers(Text *text, const Table *table, const Row *row) {
+    double gflops = row->taken_ms > 0 ? row->flops / row->taken_ms * 1e-6 : 0;
+    double gbytes = row->taken_ms > 0 ? row->bytes / row->taken_ms * 1e-6 : 0;
+    kdrt_text_add(text, "%6.1f %% %10.3f %6" PRId64 " %9.1f",
+                  percent(row->taken_ms, table->total_ms), row->taken_ms, row->calls, gflops);
     if (table->peak_gflops > 0)
         kdrt_text_add(text, " %4.0f %%", percent(gflops, table->peak_gflops));
     kdrt_text_add(text, " %8.1f", gbytes);
@@ -249,19 +282,16 @@ static void put_rows(Text *text, const Table *table) {
     for (int64_t i = 0; i < table->row_count; i++) {
         const Row *row = &table->row[i];
         if (percent(row->taken_ms, table->total_ms) < least_share) {
-            rest.calls += row->calls;
-            rest.taken_ms += row->taken_ms;
-            rest.flops += row->flops;
-            rest.bytes += row->bytes;
+            add_to(&rest, row);
             continue;
         }
-        put_numbers(text, table, row->taken_ms, row->calls, row->flops, row->bytes);
+        put_numbers(text, table, row);
         kdrt_text_add(text, "  %-9s  %-*s  %-*s  %-*s  %-*s  %s\n", row->launch->direction, terms,
                       row->launch->terms, kernel, row->launch->kernel, result, row->launch->result,
                       module, row->module, row->launch->place);
     }
     if (rest.calls) {
-        put_numbers(text, table, rest.taken_ms, rest.calls, rest.flops, rest.bytes);
+        put_numbers(text, table, &rest);
         kdrt_text_add(text, "  (less than %.1f %% each)\n", least_share);
     }
 }
@@ -279,29 +309,32 @@ static const char *term_of(const LaunchSpec *launch) {
     return launch->terms;
 }
 
-/// A line for each value of `key`, in the order in which they come up.
-static void put_totals(Text *text, const Table *table, const char *title,
-                       const char *(*key)(const LaunchSpec *launch)) {
+/// What a line of totals goes by; a second name or NULL.
+typedef const char *Key(const LaunchSpec *launch);
+
+static bool same_key(Key *key, const Row *a, const Row *b) {
+    return !key || !strcmp(key(a->launch), key(b->launch));
+}
+
+/// A line for each pair of values of `key` and `also`, in the order in which they come up.
+static void put_totals(Text *text, const Table *table, const char *title, Key *key, Key *also) {
     put_head(text, table, title);
     for (int64_t i = 0; i < table->row_count; i++) {
-        const char *name = key(table->row[i].launch);
+        const Row *row = &table->row[i];
+        Row sum = {.launch = row->launch};
         bool first = true;
-        for (int64_t k = 0; k < i; k++)
-            first = first && strcmp(key(table->row[k].launch), name) != 0;
+        for (int64_t k = 0; k < table->row_count; k++) {
+            const Row *other = &table->row[k];
+            if (!same_key(key, row, other) || !same_key(also, row, other))
+                continue;
+            first = first && k >= i;
+            add_to(&sum, other);
+        }
         if (!first)
             continue;
-        Row sum = {0};
-        for (int64_t k = i; k < table->row_count; k++) {
-            const Row *row = &table->row[k];
-            if (strcmp(key(row->launch), name) != 0)
-                continue;
-            sum.calls += row->calls;
-            sum.taken_ms += row->taken_ms;
-            sum.flops += row->flops;
-            sum.bytes += row->bytes;
-        }
-        put_numbers(text, table, sum.taken_ms, sum.calls, sum.flops, sum.bytes);
-        kdrt_text_add(text, "  %s\n", name);
+        put_numbers(text, table, &sum);
+        kdrt_text_add(text, "  %s%s%s\n", key(row->launch), also ? ": " : "",
+                      also ? also(row->launch) : "");
     }
 }
 
@@ -311,19 +344,41 @@ static bool is_shown(const GraphSpec *spec, const GraphProfile *graph) {
             !strcmp(spec->role, "prologue"));
 }
 
-static void put_graph(Text *text, Table *table, const GraphProfile *graph) {
+/// The answers under which a variant of a step runs: "; when epoch < 60 and not …".
+static void put_conditions(Text *text, const Manifest *m, const StepSpec *step, int64_t graph) {
+    for (int64_t v = 0; v < kdrt_variant_count(step); v++) {
+        const StepVariant *variant = kdrt_variant(step, v);
+        const char *between = "; when";
+        for (int64_t i = 0; variant->graph == graph && variant->when[i]; i++) {
+            const char *name = m->graph[step->choose].output[i].name; // "1 epoch < 60"
+            const char *condition = strchr(name, ' ');
+            if (variant->when[i] == '-')
+                continue;
+            kdrt_text_add(text, "%s%s%s", between, variant->when[i] == '0' ? " not" : "",
+                          condition ? condition : name);
+            between = " and";
+        }
+    }
+}
+
+static void put_graph(Text *text, const Manifest *m, Table *table, const GraphProfile *graph) {
     const GraphSpec *spec = table->spec;
     add_up(table, graph);
-    kdrt_text_add(text,
-                  "\n%s: %" PRId64 " run%s, %.3f ms each by the median; %" PRId64 " launches\n",
+    kdrt_text_add(text, "\n%s: %" PRId64 " run%s, %.3f ms each by the median; %" PRId64 " launches",
                   spec->name, graph->runs, graph->runs == 1 ? "" : "s",
-                  median_ms(graph, spec->launch_count), spec->launch_count);
+                  launch_ms(graph, spec->launch_count), spec->launch_count);
+    for (int64_t p = 0; p < m->phase_count; p++)
+        for (int64_t s = 0; s < m->phase[p].step_count; s++)
+            put_conditions(text, m, &m->phase[p].step[s], spec - m->graph);
+    kdrt_text_add(text, "\n");
     put_rows(text, table);
-    put_totals(text, table, "by class", class_of);
-    put_totals(text, table, "by kind", kind_of);
-    put_totals(text, table, "by direction", direction_of);
-    if (!strcmp(spec->role, "step"))
-        put_totals(text, table, "by loss terms", term_of);
+    put_totals(text, table, "by class", class_of, NULL);
+    put_totals(text, table, "by kind", kind_of, NULL);
+    if (strcmp(spec->role, "step") != 0)
+        return;
+    put_totals(text, table, "by direction", direction_of, NULL);
+    put_totals(text, table, "by loss terms", term_of, NULL);
+    put_totals(text, table, "by loss terms and class", term_of, class_of);
 }
 
 static Table measure_limits(Env *env, Dtype real, int64_t threads) {
@@ -347,6 +402,21 @@ static void put_limits(Text *text, const Table *limits) {
     kdrt_text_add(text, "\n");
 }
 
+/// What a batch of each phase took by the clock.
+static void put_batches(Text *text, const KdrtProfile *profile) {
+    for (int64_t i = 0; i < profile->manifest.phase_count; i++) {
+        const PhaseProfile *phase = &profile->phase[i];
+        if (phase->batches)
+            kdrt_text_add(text,
+                          "%s: %" PRId64 " batch%s, %.3f ms each by the median, of which it waited "
+                          "%.3f ms for data\n",
+                          profile->manifest.phase[i].name, phase->batches,
+                          phase->batches == 1 ? "" : "es",
+                          median_ms(phase->taken_ns, phase->batches),
+                          median_ms(phase->waited_ns, phase->batches));
+    }
+}
+
 bool kdrt_profile_print(const KdrtProfile *profile, int64_t threads, KdrtError *error) {
     const Manifest *m = &profile->manifest;
     Env env = {0};
@@ -356,6 +426,7 @@ bool kdrt_profile_print(const KdrtProfile *profile, int64_t threads, KdrtError *
     kdrt_text_add(&text, "\nprofile of %s on %" PRId64 " thread%s", m->name, threads,
                   threads == 1 ? "" : "s");
     put_limits(&text, &table);
+    put_batches(&text, profile);
     for (int64_t i = 0; i < m->graph_count && !text.failed; i++) {
         if (!is_shown(&m->graph[i], &profile->graph[i]))
             continue;
@@ -365,7 +436,7 @@ bool kdrt_profile_print(const KdrtProfile *profile, int64_t threads, KdrtError *
         table.row = kdrt_arena_array(&arena, (size_t)table.spec->launch_count, sizeof *table.row);
         text.failed |= !table.row;
         if (table.row)
-            put_graph(&text, &table, &profile->graph[i]);
+            put_graph(&text, m, &table, &profile->graph[i]);
     }
     bool good = !text.failed || kdrt_fail_memory(error, text.length);
     if (good)

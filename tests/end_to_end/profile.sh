@@ -19,6 +19,7 @@ for graph in teach.step0 teach.step0.last teach.eval0 teach.eval0.last distill.s
     check "$graph" has_line "^$graph: [0-9]+ runs?, [0-9.]+ ms each by the median; [0-9]+ launches\$"
 done
 check "epochs of whole batches" has_line '^distill.step0: 8 runs,'
+check "batches by the clock" has_line '^distill: 10 batches, [0-9.]+ ms each by the median, of which it waited [0-9.]+ ms for data$'
 
 # rows GRAPH [TABLE]: the lines of the graph's kernels, or of one of its totals.
 rows() {
@@ -36,17 +37,95 @@ adds_up() {
 }
 for graph in teach.step0 teach.eval0 distill.step0 distill.eval0.last; do
     check "$graph: kernels" adds_up "$graph"
-    for table in "by class" "by kind" "by direction"; do
+    for table in "by class" "by kind"; do
         check "$graph: $table" adds_up "$graph" "$table"
     done
 done
-check "distill.step0: by loss terms" adds_up distill.step0 "by loss terms"
+for table in "by direction" "by loss terms" "by loss terms and class"; do
+    check "distill.step0: $table" adds_up distill.step0 "$table"
+done
 named() { [[ $(rows "$@" | awk 'sub(/.* %  /, "")' | sort) == "$names" ]]; }
 names=$'convolution and matmul\neverything else'
 check "two classes" named distill.step0 "by class"
 names=$'by input\nby weight\nforward\nupdate'
 check "four directions" named distill.step0 "by direction"
 check "largest first" sh -c 'sort -c -s -r -n -k3,3' < <(rows distill.step0 | grep -v '  (less than 0.1 % each)')
+
+# ---- what a kernel is ------------------------------------------------------------------------------
+
+line() { grep -n -m 1 -F "$1" dots.kd | cut -d: -f1; }
+net=$(line 'as conv |> batch_norm') student=$(line 'let s = student(image)') teacher=$(line 'let t = teacher(image)')
+side=$(line 'let cd =') learns=$(line 'optimize student')
+std='std/[a-z]*\.kd:[0-9]+'
+# A row by its direction, loss terms, kernel, result, module and the end of its place, as regular expressions.
+row() { rows distill.step0 | grep -E " %  $1 +$2  +$3  +$4  +$5  +.*$6\$"; }
+cd='early_decay\(5\.0\) \* cd' kd='kd\(s, t, T = 4\)'
+check "the teacher's convolution, for two terms" row forward "$kd \+ $cd" 'conv2d_[^ ]*' 'f32\[64, 8, [^ ]*( [^ ]*)*' \
+    teacher.conv "$std.* < dots.kd:$net < dots.kd:$teacher"
+check "its last layer, for one" row forward "$kd" 'einsum[^ ]*' 'f32\[64, 4\]' teacher.fc " < dots.kd:$teacher"
+check "the student's convolution, for all" row forward '\(all\)' 'conv2d[^ ]*' 'f32\[64, 4, 8, 8\]' student.conv \
+    "$std < dots.kd:$net < dots.kd:$student"
+check "its gradient" row 'by weight' '\(all\)' 'conv2d_weight[^ ]*' 'f32\[4, 1, 3, 3\]' student.conv \
+    "$std < dots.kd:$net < dots.kd:$student"
+check "its update" row update '\(all\)' '[^ ]*write[^ ]*' 'f32\[4, 1, 3, 3\]' student.conv.weight "$std.* < dots.kd:$learns"
+check "the connector" row forward "$cd" 'conv2d[^ ]*' 'f32\[.*\][^ ]*' distill.connect.conv "$std < $std < dots.kd:$side"
+check "its gradient by the input" row 'by input' "$cd" 'conv2d_input[^ ]*' 'f32\[.*\][^ ]*' distill.connect.conv \
+    "$std < $std < dots.kd:$side"
+check "and by the weight" row 'by weight' "$cd" 'conv2d_weight[^ ]*' 'f32\[.*\][^ ]*' distill.connect.conv \
+    "$std < $std < dots.kd:$side"
+check "its update" row update "$cd" '[^ ]*write[^ ]*' 'f32\[8, 4, 1, 1\]' distill.connect.conv.weight "$std.* < dots.kd:$learns"
+check "what is only reported is for none" row forward - '[^ ]*report[^ ]*' 'f32\[\]' - 'dots.kd:[0-9]+'
+check "connectors apart from the rest of their term" sh -c \
+    'grep -qF "cd: convolution and matmul" profile && grep -qF "cd: everything else" profile'
+
+# ---- every kind of step ----------------------------------------------------------------------------
+
+mkdir many && cp -r dots many && cat >many/many.kd <<'END'
+use std.metrics
+data dots = idx("dots") { normalize mean = [0.25], std = [0.15] }
+net part(x, width) { return x |> conv(width, kernel = 3) as conv |> batch_norm as bn |> relu }
+net small(x, classes) { return x |> part(4) as a |> part(4) as b |> global_average_pool |> linear(classes) as fc }
+model student = small(classes = dots.classes)
+model slow    = like(student)
+train t on dots {
+    batch 64
+    epochs 2
+    eval (image, label, index) {
+        let right = state([dots.test.count])
+        right <- put(right, index, f32(argmax(student(image), axis = 1) == label))
+        report slow = accuracy(slow(image), label)
+        finish { report top1 = mean(right) }
+    }
+    for k in 0..2 {
+        phase stage[k] {
+            optimize student with sgd(lr = 0.05, momentum = 0.9)
+            step (image, label) {
+                let z = student(image)
+                when epoch < 1 { minimize cross_entropy(z, label) } else { minimize mean((softmax(z) - 0.25) ^ 2) }
+            }
+            step () { slow <- 0.9 * slow + 0.1 * student }
+        }
+    }
+    phase gathered {
+        accumulate 2
+        optimize student with sgd(lr = 0.05)
+        step (image, label) { minimize cross_entropy(student(image), label) }
+    }
+}
+deploy slow
+END
+for how in "" "--profile"; do
+    check "many $how" sh -c "cd many && '$KDC' run many.kd --dtype f64 $how -- --threads 1 --quiet --out kept$how >../many.out$how"
+done
+check "many: the same bits" same_run many/kept many/kept--profile
+for graph in 't.stage\[0\].step0\[1\]' 't.stage\[1\].step0\[0\]' 't.stage\[1\].step1' 't.stage\[0\].eval0.last' \
+    't.stage\[1\].eval0.finish' 't.gathered.step0\[1\]' 't.gathered.step0\[-\].last'; do
+    check "many: $graph" has_line "^$graph: [0-9]+ run" many.out--profile
+done
+check "many: when it holds" has_line '^t.stage\[0\].step0\[1\]: .* launches; when epoch < 1$' many.out--profile
+check "many: when not" has_line '^t.stage\[0\].step0\[0\]: .* launches; when not epoch < 1$' many.out--profile
+check "many: one line for what runs twice" grep -qE \
+    ' 2 .* forward +cross_entropy.* student\.\*\.bn ' <(rows 't.stage[0].step0[1]' '' many.out--profile)
 
 # ---- a part of the run -----------------------------------------------------------------------------
 
