@@ -1,11 +1,12 @@
 // bench/step.c -- how near a whole training step comes to the machine's multiply-add peak.
 //
-//     bench_step FILE.kd [--threads N] [--repeats N] [-D name=value] [--math strict|fast] [--profile]
+//     bench_step FILE.kd [--threads N] [--repeats N] [-D name=value] [--math strict|fast]
+//                [--graph NAME] [--profile]
 //
-// Compiles the program as kdc does, takes the first training step of its first phase, and times it
-// on random images against a loop of multiply-adds in registers, in turn: with one thread and with
-// N. GFLOP/s are those of convolutions and matrix products alone. With --profile it prints instead
-// where the time of N threads goes, as `kdc run --profile` does.
+// Compiles the program as kdc does, takes the first training step of its first phase, or the graph of
+// that name (`kdc cost` lists them), and times it on random images against a loop of multiply-adds in
+// registers, in turn: with one thread and with N. GFLOP/s are those of convolutions and matrix products
+// alone. With --profile it prints instead where the time of N threads goes, as `kdc run --profile` does.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,12 +24,28 @@ typedef struct Step {
     LoopProgram *loops;
     const KdrtProgram *code;
     int32_t graph; // of the step
+    const PhaseSpec *phase;
     double compile_seconds;
     double flops;
 } Step;
 
+/// The graph of that name ("distill.eval0"); NULL: the first step of the first phase.
+static int32_t find_graph(const Program *program, const char *name) {
+    if (!name)
+        return program->phases.at[0]->steps.at[0].full.at[0].graph;
+    const Module *module = program->module;
+    for (size_t i = 0; i < module->graphs.count; i++)
+        if (!strcmp(module->graphs.at[i]->name, name))
+            return (int32_t)i;
+    fprintf(stderr, "bench_step: no graph is called %s; there are", name);
+    for (size_t i = 0; i < module->graphs.count; i++)
+        fprintf(stderr, " %s", module->graphs.at[i]->name);
+    fputs("\n", stderr);
+    exit(EXIT_PROGRAM_WRONG);
+}
+
 static void compile(Step *step, const char *path, const FrontendOptions *options, bool strict,
-                    bool profile) {
+                    const char *graph, bool profile) {
     SourceSet sources = {0};
     DiagSink diags = {0};
     Arena scratch = {0};
@@ -57,7 +74,9 @@ static void compile(Step *step, const char *path, const FrontendOptions *options
         world_error("%s", message);
     objects_free(&objects);
     step->compile_seconds = seconds_now() - start;
-    step->graph = step->program->phases.at[0]->steps.at[0].full.at[0].graph;
+    step->graph = find_graph(step->program, graph);
+    int32_t phase = module->graphs.at[step->graph]->phase;
+    step->phase = step->program->phases.at[phase < 0 ? 0 : phase];
     const LoopGraph *loops = step->loops->graphs.at[step->graph];
     for (size_t i = 0; i < loops->launches.count; i++)
         step->flops += (double)loops->launches.at[i].flops;
@@ -144,8 +163,10 @@ int main(int argc, char **argv) {
     FrontendOptions options = {.defines = defines, .real = DT_F32};
     if (argc < 2)
         world_error("usage: bench_step FILE.kd [--threads N] [--repeats N] [-D name=value]"
-                    " [--math strict|fast] [--profile]");
+                    " [--math strict|fast]"
+                    " [--graph NAME] [--profile]");
     bool strict = false, profile = false;
+    const char *graph = NULL;
     for (int i = 2; i < argc; i += 2) {
         if (!strcmp(argv[i], "--profile")) {
             profile = true;
@@ -159,6 +180,8 @@ int main(int argc, char **argv) {
             threads = atoi(argv[i + 1]);
         else if (!strcmp(argv[i], "--repeats"))
             repeats = atoi(argv[i + 1]) < 63 ? atoi(argv[i + 1]) : 63;
+        else if (!strcmp(argv[i], "--graph"))
+            graph = argv[i + 1];
         else if (!strcmp(argv[i], "--math"))
             strict = !strcmp(argv[i + 1], "strict");
         else if (!strcmp(argv[i], "-D") && equals && options.define_count < 16) {
@@ -168,11 +191,11 @@ int main(int argc, char **argv) {
             world_error("unknown option %s", argv[i]);
     }
     static Step step;
-    compile(&step, argv[1], &options, strict, profile);
+    compile(&step, argv[1], &options, strict, graph, profile);
     KdrtFrame frame = make_frame(&step);
     run(&step, step.program->init, &frame);
-    run(&step, step.program->phases.at[0]->begin, &frame);
-    run(&step, step.program->phases.at[0]->prologue, &frame);
+    run(&step, step.phase->begin, &frame);
+    run(&step, step.phase->prologue, &frame);
     const LoopGraph *loops = step.loops->graphs.at[step.graph];
     printf("%s: %zu kernels launched, %.2f GFLOP, arena %.1f MB, compiled in %.2f s\n", loops->name,
            loops->launches.count, step.flops * 1e-9,
