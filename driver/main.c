@@ -29,6 +29,12 @@ static Command *find_command(const char *name) {
     return NULL;
 }
 
+/// May --profile stand with it? Help answers whatever stands beside it.
+static bool takes_time(Command *command) {
+    return command == command_run || command == command_build || command == command_help ||
+           command == command_version;
+}
+
 int main(int argc, char **argv) {
     Command *command = argc > 1 ? find_command(argv[1]) : command_repl;
     int first = command && argc > 1 ? 2 : 1;
@@ -43,7 +49,10 @@ int main(int argc, char **argv) {
             command = command_help;
         else if (options.wants_version)
             command = command_version;
-        status = command(&options);
+        if (options.profile && !takes_time(command))
+            fprintf(stderr, "kdc: `--profile` goes with `kdc run` and with what is built\n");
+        else
+            status = command(&options);
     }
     arena_release(&arena);
     return status;

@@ -45,6 +45,7 @@ expect 1 'kdc: `--math` takes strict or fast, not `loose`' --math loose
 expect 1 'kdc: `--target-cpu` takes native, x86-64 to x86-64-v4, or a processor as LLVM calls it (haswell, znver4, ...), not `pentagon`' --target-cpu=pentagon
 expect 1 'kdc: `--profile` takes a number of batches, not `0`' run a.kd --profile=0
 expect 1 'kdc: `--profile` takes a number of batches, not `1e3`' run a.kd --profile=1e3
+expect 1 'kdc: `--profile` goes with `kdc run` and with what is built' cost a.kd --profile
 expect 1 'kdc: `--profile=N` goes with `kdc run`; what is built takes --profile N itself' a.kd --profile=3
 expect 1 'kdc: `--profile` takes the time of training programs, not of a deployed library' a.kd --profile --deploy m -o m.so
 expect 1 'kdc: `-o` takes a file name, not ``' a.kd -o ''
