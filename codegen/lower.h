@@ -42,6 +42,8 @@ enum { MAX_SCOPES = 64 };
 
 typedef struct Memo Memo; // elements known in open scopes, by node
 
+enum { LOWER_NESTS_MAX = 13 }; // sweeps of a kernel, from 1 on
+
 /// A load or store, as the schedule wants to know it from a trial run.
 typedef struct Access {
     LoopExpr *flat; // element index
@@ -75,7 +77,8 @@ typedef struct Lower {
     Memo **memo;                        // by node id
 
     bool trial;
-    uint32_t nest;
+    uint32_t nest;                    // the sweep at work; 0: none
+    bool inner_sums[LOWER_NESTS_MAX]; // sweeps with a reduction on the spot inside
     Vec(Access) accesses;
     Vec(Split) splits;
     Vec(LoopExpr *) others; // index expressions used otherwise than in accesses

@@ -336,6 +336,7 @@ static Value sum_here(Lower *l, const Node *node, uint32_t part, const Ix *ix, c
     uint32_t count = reduce_extents(node, extent);
     uint32_t depth = l->top;
     LoopBody *body = l->scope[depth].body;
+    l->inner_sums[l->nest] = true;
     ScalarType type = reduce_type(node, part);
     const char *name = op_info[node->op].name;
     uint32_t local = loop_local(kernel, body, name, type, NULL, 0);

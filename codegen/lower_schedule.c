@@ -22,12 +22,14 @@
 enum {
     MAX_PIECES = 6,
     MAX_ATOMS = 24,
-    MAX_NESTS = 12,
     MAX_TRIALS = 16,
     WANTED_ITERATIONS = 64, // of the parallel loop: work for the threads of a machine
     LEAST_WORK = 1024,      // elements per iteration below which it is not cut smaller
     LONGEST_CHUNK = 8192,   // elements of a vector loop that is cut
     LANES = 16,
+    CHAINS_MAX = 8,         // sums of one reduction that run side by side
+    CHAIN_SUMS_MAX = 24,    // sums of a sweep, all chains together: they are to stay in registers
+    CHAIN_ACCESSES_MAX = 16, // of a sweep's body that is written out for each chain
 };
 
 /// A loop axis cut into pieces, outermost first: the index is that of the pieces as digits.
@@ -63,6 +65,8 @@ typedef struct Space {
     uint32_t order[MAX_ATOMS];
     uint32_t group_count;
     Group group[MAX_ATOMS];
+    int64_t chains;  // sweeps: sums of each reduction side by side, each of every `chains`-th element
+    LoopExpr *chain; // which of them the body at work adds to; NULL where there is one
 } Space;
 
 /// A sum of one sweep.
@@ -70,6 +74,8 @@ typedef struct Part {
     const Node *node;
     uint32_t part, space;
     uint32_t local;
+    LoopExpr *term;  // of the trial run
+    uint32_t twin; // index of the first part that sums the same, as the trial run found: maybe itself
 } Part;
 
 typedef struct Store {
@@ -82,7 +88,7 @@ typedef struct Schedule {
     Rows rows;
     bool has_rows;
     uint32_t space_count;
-    Space space[1 + MAX_NESTS];
+    Space space[LOWER_NESTS_MAX];
     Vec(Part) parts;
     Vec(Store) stores;
     Vec(const Node *) sums; // in order
@@ -107,7 +113,7 @@ static uint32_t sweep(Schedule *s, uint32_t level, const int64_t *extent, uint32
         if (same)
             return i;
     }
-    if (s->space_count == 1 + MAX_NESTS)
+    if (s->space_count == LOWER_NESTS_MAX)
         kdc_bug("kernel %u of `%s` has too many sweeps", s->l->source->id, s->l->graph->name);
     Space *space = &s->space[s->space_count];
     space->level = level;
@@ -162,9 +168,12 @@ static void plan_sweeps(Schedule *s) {
             continue;
         vec_push(l->arena, &s->sums, node);
         uint32_t count = reduce_extents(node, extent);
-        for (uint32_t part = 0; part < reduce_part_count(node); part++)
-            vec_push(l->arena, &s->parts,
-                     (Part){node, part, sweep(s, level[node->id] + part, extent, count), 0});
+        for (uint32_t part = 0; part < reduce_part_count(node); part++) {
+            uint32_t space = sweep(s, level[node->id] + part, extent, count);
+            Part made = {.node = node, .part = part, .space = space};
+            made.twin = (uint32_t)s->parts.count;
+            vec_push(l->arena, &s->parts, made);
+        }
     }
     for (uint32_t i = 0; i < source->stored_count; i++) {
         const Node *node = source->stored[i];
@@ -229,18 +238,61 @@ static void node_index(const Schedule *s, const Node *node, const Ix *within, Ix
 // ---- the body of a sweep, and of a row
 // -----------------------------------------------------------------
 
+static bool is_twin(const Schedule *s, size_t part) {
+    return s->parts.at[part].twin != part;
+}
+
+static bool sums_alike(const Part *a, const Part *b) {
+    return a->space == b->space && a->term == b->term &&
+           reduce_op(a->node, a->part) == reduce_op(b->node, b->part) &&
+           reduce_type(a->node, a->part) == reduce_type(b->node, b->part);
+}
+
+/// A mean and a variance of the same values begin with the same sum.
+static void find_twins(Schedule *s) {
+    for (uint32_t i = 0; i < s->parts.count; i++) {
+        for (uint32_t k = 0; k < i && !is_twin(s, i); k++) {
+            if (!is_twin(s, k) && sums_alike(&s->parts.at[k], &s->parts.at[i]))
+                s->parts.at[i].twin = k;
+        }
+    }
+}
+
 static void declare_sums(Schedule *s, uint32_t space) {
     Lower *l = s->l;
-    LoopBody *body = l->scope[l->top].body;
+    int64_t chains = s->space[space].chains;
     for (size_t i = 0; i < s->parts.count; i++) {
         Part *part = &s->parts.at[i];
-        if (part->space != space)
+        LoopBody *body = l->scope[l->top].body;
+        if (part->space != space || is_twin(s, i))
             continue;
         ScalarType type = reduce_type(part->node, part->part);
         double start = reduce_start(part->node, part->part);
-        part->local = loop_local(l->kernel, body, op_info[part->node->op].name, type, NULL, 0);
-        loop_set(l->kernel, body, part->local, NULL, 0, x_const(l->kernel, start, type));
+        uint32_t rank = chains > 1 ? 1 : 0;
+        LoopExpr *chain = NULL;
+        part->local =
+            loop_local(l->kernel, body, op_info[part->node->op].name, type, &chains, rank);
+        if (rank) {
+            LoopStmt *each = loop_for(l->kernel, body, LOOP_UNROLL, "c", x_int(l->kernel, 0),
+                                      x_int(l->kernel, chains), 1);
+            chain = loop_var(l->kernel, each);
+            body = &each->body;
+        }
+        loop_set(l->kernel, body, part->local, &chain, rank, x_const(l->kernel, start, type));
     }
+}
+
+/// The sum of a part's chains [first, first + count), in halves.
+static LoopExpr *sum_of_chains(Schedule *s, const Part *part, int64_t first, int64_t count) {
+    LoopKernel *kernel = s->l->kernel;
+    if (count == 1) {
+        LoopExpr *at = x_int(kernel, first);
+        return x_local(kernel, part->local, &at, s->space[part->space].chains > 1 ? 1 : 0);
+    }
+    int64_t half = count / 2;
+    LoopExpr *low = sum_of_chains(s, part, first, half);
+    LoopExpr *high = sum_of_chains(s, part, first + half, count - half);
+    return x2(kernel, reduce_op(part->node, part->part), low, high);
 }
 
 static void store_all(Schedule *s, uint32_t space, const Ix *within) {
@@ -266,13 +318,15 @@ static void sweep_body(Schedule *s, uint32_t space) {
     Ix within[MAX_INNER], ix[MAX_RANK];
     axis_indices(s, &s->space[space], within);
     for (size_t i = 0; i < s->parts.count; i++) {
-        const Part *part = &s->parts.at[i];
-        if (part->space != space)
+        Part *part = &s->parts.at[i];
+        if (part->space != space || is_twin(s, i))
             continue;
         node_index(s, part->node, NULL, ix);
         Value term = reduce_term(l, part->node, part->part, ix, within, s->known[part->node->id]);
-        loop_accumulate(l->kernel, l->scope[l->top].body, part->local, NULL, 0,
-                        reduce_op(part->node, part->part), term.x);
+        loop_accumulate(l->kernel, l->scope[l->top].body, part->local, &s->space[space].chain,
+                        s->space[space].chain ? 1 : 0, reduce_op(part->node, part->part), term.x);
+        if (l->trial)
+            part->term = term.x;
     }
     store_all(s, space, within);
 }
@@ -286,9 +340,14 @@ static void name_sums(Schedule *s, uint32_t space) {
         const Node *node = part->node;
         if (part->space != space)
             continue;
-        Value sum = {x_local(l->kernel, part->local, NULL, 0), l->top};
         Value *known = s->known[node->id];
-        known[part->part] = lower_bind(l, op_info[node->op].name, sum);
+        if (is_twin(s, i)) {
+            const Part *twin = &s->parts.at[part->twin];
+            known[part->part] = s->known[twin->node->id][twin->part];
+        } else {
+            Value sum = {sum_of_chains(s, part, 0, s->space[space].chains), l->top};
+            known[part->part] = lower_bind(l, op_info[node->op].name, sum);
+        }
         if (part->part + 1 < reduce_part_count(node))
             continue;
         node_index(s, node, NULL, ix);
@@ -318,6 +377,17 @@ static void open_group(Schedule *s, Space *space, uint32_t group, LoopKind kind)
     set_atoms(s, space, group, var);
 }
 
+/// The group's loop, in steps of as many as there are chains, which are written out.
+static void open_chains(Schedule *s, Space *space, uint32_t group) {
+    Lower *l = s->l;
+    LoopKernel *kernel = l->kernel;
+    LoopExpr *steps = x_int(kernel, space->group[group].extent / space->chains);
+    LoopExpr *zero = x_int(kernel, 0), *count = x_int(kernel, space->chains);
+    LoopExpr *step = scope_open_for(l, LOOP_SERIAL, "i", zero, steps, 1);
+    space->chain = scope_open_for(l, LOOP_UNROLL, "c", zero, count, 1);
+    set_atoms(s, space, group, x_add(kernel, x_mul(kernel, step, space->chains), space->chain));
+}
+
 static void row_body(Schedule *s) {
     Lower *l = s->l;
     uint32_t levels = 0;
@@ -332,8 +402,12 @@ static void row_body(Schedule *s) {
             l->nest = i;
             declare_sums(s, i);
             for (uint32_t g = 0; g < space->group_count; g++) {
-                bool vector = !l->trial && !s->vector_rows && g + 1 == space->group_count;
-                open_group(s, space, g, vector ? LOOP_VECTOR : LOOP_SERIAL);
+                bool last = g + 1 == space->group_count;
+                bool vector = !l->trial && !s->vector_rows && last;
+                if (last && space->chains > 1)
+                    open_chains(s, space, g);
+                else
+                    open_group(s, space, g, vector ? LOOP_VECTOR : LOOP_SERIAL);
             }
             sweep_body(s, i);
             while (l->top > depth)
@@ -362,6 +436,7 @@ static void begin_run(Schedule *s, bool trial) {
     memset(l->buffer_slot, 0, count * sizeof *l->buffer_slot);
     memset(l->memo, 0, count * sizeof(Memo *));
     l->argument.count = l->accesses.count = l->splits.count = l->others.count = 0;
+    memset(l->inner_sums, 0, sizeof l->inner_sums);
     l->var_depth.count = l->let_depth.count = 0;
     l->top = 0;
     l->scope[0] = (Scope){&l->kernel->body, NULL, ++l->serial};
@@ -373,6 +448,8 @@ static void run_trial(Schedule *s) {
     for (uint32_t i = 0; i < s->space_count; i++) {
         make_atoms(&s->space[i]);
         group_singly(&s->space[i]);
+        s->space[i].chains = 1;
+        s->space[i].chain = NULL;
     }
     for (uint32_t g = 0; g < s->space[0].group_count; g++)
         open_group(s, &s->space[0], g, LOOP_SERIAL);
@@ -562,6 +639,25 @@ static bool rows_are_contiguous(const Schedule *s) {
     return rows;
 }
 
+/// An addition waits for the one before it some four cycles. A sweep whose lanes are rows adds to
+/// each sum once in every step, so it keeps several, which take turns, and adds these in the end;
+/// they also round less.
+static void choose_chains(const Schedule *s, uint32_t index, Space *space) {
+    static const int64_t wanted[] = {4, 5, 6, 7, CHAINS_MAX, 3, 2};
+    int64_t extent = space->group_count ? space->group[space->group_count - 1].extent : 1;
+    int64_t sums = 0, accesses = 0;
+    for (size_t i = 0; i < s->parts.count; i++)
+        sums += s->parts.at[i].space == index && !is_twin(s, i);
+    for (size_t i = 0; i < s->l->accesses.count; i++)
+        accesses += s->l->accesses.at[i].nest == index;
+    if (!s->vector_rows || !sums || accesses > CHAIN_ACCESSES_MAX || s->l->inner_sums[index])
+        return;
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted && space->chains == 1; i++) {
+        if (extent % wanted[i] == 0 && wanted[i] * sums <= CHAIN_SUMS_MAX)
+            space->chains = wanted[i];
+    }
+}
+
 static void read_trial(Schedule *s) {
     find_rigid(s);
     for (uint32_t i = 0; i < s->space_count; i++) {
@@ -569,6 +665,9 @@ static void read_trial(Schedule *s) {
         merge_atoms(s, &s->space[i]);
     }
     s->vector_rows = s->space_count == 1 || rows_are_contiguous(s);
+    find_twins(s);
+    for (uint32_t i = 1; i < s->space_count; i++)
+        choose_chains(s, i, &s->space[i]);
 }
 
 // ---- the rows' loops

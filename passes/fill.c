@@ -102,7 +102,8 @@ static void choose_channels(const Node *node, const ConvRoles *roles, const Fill
     int64_t channels[2] = {x->dim[CHANNELS], other->dim[CHANNELS]};
     bool both = depthwise && type_count(x) * weight->dim[2] * weight->dim[3] >= LEAST_PRODUCTS;
     bool one = !depthwise && type_count(x) * channels[1] >= LEAST_PRODUCTS;
-    // Operand 0 is summed over, but for a depthwise convolution: whole blocks are welcome, not made.
+    // Operand 0 is summed over, but for a depthwise convolution: whole blocks are welcome, that is
+    // all.
     wanted[0] = as[0].whole || both ? whole_extent(channels[0]) : channels[0];
     wanted[1] = one || (roles->by_weight && as[1].whole) ? whole_extent(channels[1]) : channels[1];
     if (depthwise)
