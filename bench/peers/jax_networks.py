@@ -37,10 +37,34 @@ class Net:
     def conv(self, name, x, stride=1, groups=1, padding=None):
         w = self[f"{name}.weight"]
         order, kernel = ("NCHW", "OIHW") if self.layout == "nchw" else ("NHWC", "HWIO")
+        channels, filters = order.index("C"), kernel.index("O")
         p = w.shape[kernel.index("H")] // 2 if padding is None else padding
-        y = lax.conv_general_dilated(x, w, (stride, stride), ((p, p), (p, p)), feature_group_count=groups,
-                                     dimension_numbers=(order, kernel, order))
+
+        def dense(x, w):
+            return lax.conv_general_dilated(x, w, (stride, stride), ((p, p), (p, p)), dimension_numbers=(order, kernel, order))
+
+        if groups == 1:
+            y = dense(x, w)
+        elif groups == x.shape[channels]:
+            y = self.depthwise(x, w if self.layout == "nhwc" else w.transpose(2, 3, 1, 0), stride, p)
+        else:  # XLA's CPU gradients by the weights of grouped convolutions are plain loops: 1.36 s where these take 0.04
+            pairs = zip(jnp.split(x, groups, channels), jnp.split(w, groups, filters))
+            y = jnp.concatenate([dense(*pair) for pair in pairs], channels)
         return y + self.channels_of(self[f"{name}.bias"]) if f"{name}.bias" in self else y
+
+    def depthwise(self, x, w, stride, p):
+        """A sum over the taps of w [height, width, 1, channels], which XLA makes one loop; its own depthwise convolutions
+        take many times as long on a CPU."""
+        pad = [(p, p) if axis in self.maps else (0, 0) for axis in range(4)]
+        size = x.shape[self.maps[0]] + 2 * p - len(w)
+        x, y = jnp.pad(x, pad), 0
+        for i in range(len(w)):
+            for j in range(w.shape[1]):
+                at = [slice(None)] * 4
+                at[self.maps[0]] = slice(i, i + size + 1, stride)
+                at[self.maps[1]] = slice(j, j + size + 1, stride)
+                y += x[tuple(at)] * self.channels_of(w[i, j, 0])
+        return y
 
     def norm(self, name, x, behind=None):
         if self.folds is not None and behind:

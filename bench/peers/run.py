@@ -170,7 +170,7 @@ def check_losses(who, found, facts):
     """All compute the same on the same weights and data, updates included, as far as rounding lets them. Returns the
     relative difference of the last loss."""
     for k, (loss, wanted, response) in enumerate(zip(found, facts["losses"], facts["response"])):
-        allowed = ROUNDING * max(response, 2**-23 * abs(wanted))
+        allowed = ROUNDING * response
         if not abs(loss - wanted) <= allowed:
             raise RowFailed(f"loss {k + 1} of {who} is {loss}, not {wanted} within {allowed:.2g}")
 
@@ -206,8 +206,8 @@ def rank(peer, row, weights, facts, deadline):
     found = {}
 
     def consider(variants):
-        for variant in variants:
-            if found and time.monotonic() > deadline:
+        for k, variant in enumerate(variants):
+            if (found or k > 0) and time.monotonic() > deadline:
                 print(f"  {peer} {variant}: not tried, time is short")
                 continue
             least = min((statistics.median(r.times) for r in found.values()), default=float("inf"))
@@ -469,7 +469,8 @@ def read_arguments():
     parser.add_argument("--steps", type=int, default=15, help="of each in turn, at most (%(default)s)")
     parser.add_argument("--rank", type=int, default=5, help="steps that rank a variant, at most (%(default)s)")
     parser.add_argument("--minutes", type=float, default=40, help="for all rows, about; each gets its share (%(default)s)")
-    parser.add_argument("--patience", type=float, default=400, help="seconds that one step may take (%(default)s)")
+    parser.add_argument("--patience", type=float,
+                        help="seconds that one step may take, or a compilation (150; 900 where nothing is timed)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--peers", default=",".join(VARIANTS), help="separated by commas (%(default)s)")
     parser.add_argument("--variants", default="", help="torch:eager+cl,compile;jax:nhwc instead of all")
@@ -482,6 +483,7 @@ def read_arguments():
         if row.partition(":")[0] not in ROWS:
             parser.error(f"no row {row}; there are {' '.join(ROWS)}")
     found.rows = found.rows or [row for row in ROWS if row != "convs" or not (found.verify or found.warm)]
+    found.patience = found.patience or (900 if found.verify or found.warm else 150)
     found.peers = found.peers.split(",")
     found.variants = {peer: names.split(",") for peer, names in
                       (part.split(":") for part in found.variants.split(";") if part)}
