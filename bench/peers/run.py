@@ -411,8 +411,8 @@ def start_onednn():
         raise RowFailed(f"{folder} has no oneDNN; see bench/peers/install.sh")
     root = HERE.parent.parent
     run(["cc", "-O2", "-fopenmp", "-I", folder / "include", "-I", root, "-o", program, HERE / "onednn_conv.c",
-         HERE.parent / "measure.c", args.build / "libkdc_support.a", "-L", folder / "lib", "-ldnnl", "-lm",
-         f"-Wl,-rpath-link,{folder / 'lib'}"])
+         HERE.parent / "measure.c", args.build / "libkdrt.a", args.build / "libkdc_support.a",
+         "-L", folder / "lib", "-ldnnl", "-lm", f"-Wl,-rpath-link,{folder / 'lib'}"])
     return Server("onednn", [program], {**threads_environment(), "LD_LIBRARY_PATH": str(folder / "lib")})
 
 
