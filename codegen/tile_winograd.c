@@ -11,8 +11,11 @@
 // channels by filters and runs the chunks of its part of the batch by: both images are transformed,
 // and the products of each point are added to sums that stay in the second-level cache.
 //
-// Pieces at the border read zeros outside the image under a guard; where an image has only few
-// pieces they are unrolled and the guards fold away.
+// While products run, memory would rest: they ask for the lines that the next chunk's image and this
+// one's result lie in, a few in front of each tile.
+//
+// Outside the image a masked pixel from inside stands for zero; where an image has only few pieces
+// they are unrolled and the masks fold away.
 #include "codegen/tile.h"
 
 #include <math.h>
