@@ -124,6 +124,12 @@ def run(command, **options):
                           timeout=args.patience, **options).stdout
 
 
+def link(output, *words):
+    """A program of `words`, files and flags of cc, with what serve.c and measure.c need."""
+    libraries = [args.build / library for library in ("bench/libbench_serve.a", "libkdrt.a", "libkdc_support.a")]
+    run(["cc", "-O2", "-o", output, *words, *libraries, "-ljansson", "-lz", "-lgomp", "-lm"])
+
+
 def start_kdc(row, options=()):
     name, _, batch = row.partition(":")
     stem = stem_of(row)
@@ -131,8 +137,7 @@ def start_kdc(row, options=()):
     run([args.build / "kdc", HERE.parent / f"{name}.kd", "--emit=obj", "-o", f"{stem}.o", *options]
         + (["-D", f"size={batch}"] if batch else []))
     print(f"  kdc: compiled in {time.perf_counter() - start:.1f} s")
-    libraries = [args.build / library for library in ("bench/libbench_serve.a", "libkdrt.a", "libkdc_support.a")]
-    run(["cc", "-o", stem, f"{stem}.o", *libraries, "-ljansson", "-lz", "-lgomp", "-lm"])
+    link(stem, f"{stem}.o")
     return Server("kdc", [stem, "--threads", args.threads] + (["--eval"] if name == "s11" else []), {})
 
 
@@ -409,10 +414,8 @@ def start_onednn():
     program, folder = args.work / "onednn_conv", args.venv / "onednn"
     if not (folder / "include").exists():
         raise RowFailed(f"{folder} has no oneDNN; see bench/peers/install.sh")
-    root = HERE.parent.parent
-    run(["cc", "-O2", "-fopenmp", "-I", folder / "include", "-I", root, "-o", program, HERE / "onednn_conv.c",
-         HERE.parent / "measure.c", args.build / "libkdrt.a", args.build / "libkdc_support.a",
-         "-L", folder / "lib", "-ldnnl", "-lm", f"-Wl,-rpath-link,{folder / 'lib'}"])
+    link(program, "-I", folder / "include", "-I", HERE.parent.parent, HERE / "onednn_conv.c", "-L", folder / "lib", "-ldnnl",
+         f"-Wl,-rpath-link,{folder / 'lib'}")
     return Server("onednn", [program], {**threads_environment(), "LD_LIBRARY_PATH": str(folder / "lib")})
 
 
