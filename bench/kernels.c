@@ -1,6 +1,6 @@
 // bench/kernels.c -- how near single kernels come to the machine's multiply-add peak.
 //
-//     kernels [--threads N] [--repeats N] [--shapes issue|resnet20|resnet18|mobilenet|resnext|pointwise|patches|all]
+//     kernels [--threads N] [--repeats N] [--shapes issue|resnet20|resnet18|mobilenet|resnext|pointwise|bottleneck|patches|all]
 //             [--math strict|fast]
 //     kernels --serve [--threads N]
 //
@@ -74,6 +74,15 @@ static const Shape shapes[] = {
     {64, 384, 64, 8, 1, 1, 1, "pointwise"},
     {64, 160, 960, 4, 1, 1, 1, "pointwise"},
     {64, 256, 512, 8, 1, 2, 1, "pointwise"},
+    {64, 512, 128, 16, 1, 1, 1, "bottleneck"},
+    {64, 128, 512, 16, 1, 1, 1, "bottleneck"},
+    {64, 256, 64, 32, 1, 1, 1, "bottleneck"},
+    {64, 64, 256, 32, 1, 1, 1, "bottleneck"},
+    {64, 256, 1024, 8, 1, 1, 1, "bottleneck"},
+    {16, 512, 256, 32, 1, 1, 1, "bottleneck"},
+    {16, 1024, 512, 16, 1, 1, 1, "bottleneck"},
+    {16, 1024, 2048, 8, 1, 1, 1, "bottleneck"},
+    {64, 256, 512, 16, 1, 2, 1, "bottleneck"},
 };
 
 /// Half of the kernel, but none where the kernel's steps leave nothing out and share nothing.
@@ -306,7 +315,7 @@ int main(int argc, char **argv) {
             fast = !strcmp(argv[i + 1], "fast");
         else
             world_error("usage: kernels [--serve] [--threads N] [--repeats N] [--math strict|fast] "
-                        "[--shapes issue|resnet20|resnet18|mobilenet|resnext|pointwise|patches|all]");
+                        "[--shapes issue|resnet20|resnet18|mobilenet|resnext|pointwise|bottleneck|patches|all]");
     }
     if (serves) {
         serve(threads);

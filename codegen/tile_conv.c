@@ -16,6 +16,10 @@
 // of a pixel share it. The adjoint of groups of several channels wants its weights transposed
 // within the group; a task packs them for all of its images.
 //
+// A 1x1 convolution of many channels reads a line of each of their blocks for every pixel, far
+// apart and, where maps are powers of two, in few sets of the cache; and again for each tile of
+// vectors. So a task first packs its rows of the input into a panel and does all vectors from that.
+//
 // Taps that fall on padding are dropped: rows by the bounds of the tap loop, columns because the
 // tiles at the borders are unrolled with constant positions, where the guard folds away. There is
 // no halo.
@@ -26,6 +30,11 @@
 enum {
     TILE_SUMS_MAX = 24,  // accumulators in a tile
     TILE_BODY_MAX = 450, // multiply-adds in one innermost body
+    PANEL_CHANNELS = 128,       // summed channels from which on a panel pays
+    PANEL_PIXELS = 96,          // wanted in a panel
+    PANEL_BYTES_MAX = 256 << 10, // of the second-level cache; so much again is for weights
+    PANEL_WEIGHT_BYTES = 512 << 10,
+    PANEL_IMAGE_BYTES = 8 << 20, // that the third-level cache, which is shared, does not keep
     TASKS_WANTED = 64,   // iterations of the parallel loop that keep any number of threads even
 };
 
@@ -53,6 +62,9 @@ typedef struct TapConv {
     int64_t lane_group; // width of small groups, which lanes find by themselves: `groups` is 1
     int64_t kernel[2];
     uint32_t packed;       // scratch buffer + 1: weights [reduced][KH][KW][16] of the task's block
+    uint32_t panel;        // scratch buffer + 1: inputs [reduced / 16][rows][columns][16] of the task
+    int64_t panel_rows, panel_columns;
+    LoopExpr *panel_first; // grid row of the first
     int64_t reduced_block; // 16 where the input channels come in blocks, else 1
     ScalarType type;
     int64_t tile_vectors, tile_columns, tile_rows;
@@ -187,6 +199,39 @@ static void emit_pack(const TapConv *conv, LoopBody *body, LoopExpr *vector) {
                packed_index(conv, at[0], at[1], at[2], lane), value);
 }
 
+/// Where the panel has the channel of grid position (row, column).
+static LoopExpr *panel_index(const TapConv *conv, LoopExpr *channel, LoopExpr *row,
+                             LoopExpr *column) {
+    LoopKernel *kernel = conv->io->kernel;
+    LoopExpr *block = x_mul(kernel, x_div(kernel, channel, TILE_BLOCK), conv->panel_rows);
+    row = x_add(kernel, block, x_sub(kernel, row, conv->panel_first));
+    LoopExpr *pixel = x_add(kernel, x_mul(kernel, row, conv->panel_columns), column);
+    return x_add(kernel, x_mul(kernel, pixel, TILE_BLOCK), x_mod(kernel, channel, TILE_BLOCK));
+}
+
+/// Fills the panel with what grid rows [begin, end) read.
+static void emit_panel(const TapConv *conv, const TapAxis *rows, const TapAxis *columns,
+                       LoopExpr *image, LoopBody *body, LoopExpr *begin, LoopExpr *end) {
+    const TileIO *io = conv->io;
+    LoopKernel *kernel = io->kernel;
+    LoopStmt *blocks = loop_for(kernel, body, LOOP_SERIAL, "cb", index_int(conv, 0),
+                                index_int(conv, conv->reduced / TILE_BLOCK), 1);
+    LoopStmt *row_loop = loop_for(kernel, &blocks->body, LOOP_SERIAL, "row", begin, end, 1);
+    LoopStmt *column_loop = loop_for(kernel, &row_loop->body, LOOP_SERIAL, "column",
+                                     index_int(conv, 0), index_int(conv, columns->grid), 1);
+    LoopStmt *lanes = loop_for(kernel, &column_loop->body, LOOP_VECTOR, "lane", index_int(conv, 0),
+                               index_int(conv, TILE_BLOCK), 1);
+    LoopExpr *first = x_mul(kernel, loop_var(kernel, blocks), TILE_BLOCK);
+    LoopExpr *channel = x_add(kernel, first, loop_var(kernel, lanes));
+    LoopExpr *row = loop_var(kernel, row_loop), *column = loop_var(kernel, column_loop);
+    LoopExpr *tap = index_int(conv, 0);
+    LoopExpr *index[4] = {image, channel, tap_position(conv, rows, row, tap),
+                          tap_position(conv, columns, column, tap)};
+    LoopExpr *value = io->read(io->user, &lanes->body, 0, index);
+    loop_store(kernel, &lanes->body, conv->panel - 1, panel_index(conv, channel, row, column),
+               value);
+}
+
 /// The multiply-adds of one (channel, row tap): unrolled over column taps, pixels and vectors.
 static void emit_products(const TapConv *conv, const TapAxis *rows, const TapAxis *columns,
                           const TilePlace *place, LoopBody *body, uint32_t sums, LoopExpr *channel,
@@ -249,7 +294,15 @@ static void emit_products(const TapConv *conv, const TapAxis *rows, const TapAxi
         pixel_body = &loop_if(kernel, pixel_body, inside(conv, in_column, columns->extent))->body;
 
     LoopExpr *input_index[4] = {place->image, group_channel, in_row, in_column};
-    LoopExpr *x = loop_let(kernel, pixel_body, "x", io->read(io->user, pixel_body, 0, input_index));
+    LoopExpr *x = NULL;
+    if (conv->panel) {
+        LoopExpr *row = x_add(kernel, place->row, tile_row);
+        LoopExpr *column = x_add(kernel, place->column, pixel);
+        x = x_load(kernel, conv->panel - 1, panel_index(conv, channel, row, column));
+    } else {
+        x = io->read(io->user, pixel_body, 0, input_index);
+    }
+    x = loop_let(kernel, pixel_body, "x", x);
     LoopStmt *vector_loop = loop_for(kernel, pixel_body, LOOP_UNROLL, "v", index_int(conv, 0),
                                      index_int(conv, place->vectors), 1);
     LoopExpr *u = loop_var(kernel, vector_loop);
@@ -443,6 +496,78 @@ static void choose_tile(TapConv *conv, const TapAxis *rows, const TapAxis *colum
     }
 }
 
+/// Panels cost a copy, so it must be read several times; and where the weights are larger than the
+/// images, and these stay in the third-level cache, it is those that are best read once.
+static bool wants_panel(const TapConv *conv, const TapAxis *rows, const TapAxis *columns,
+                        int64_t weight_bytes) {
+    int64_t image_bytes = conv->batch * conv->reduced * rows->grid * columns->grid *
+                          (int64_t)scalar_size_bytes(conv->type);
+    bool is_long = image_bytes >= 2 * weight_bytes || image_bytes >= PANEL_IMAGE_BYTES;
+    bool is_pointwise = rows->taps == 1 && columns->taps == 1 && rows->repeats == 1 &&
+                        columns->repeats == 1 && !axis_leaves_input(rows, 0, rows->grid - 1) &&
+                        !axis_leaves_input(columns, 0, columns->grid - 1);
+    return is_pointwise && conv->groups == 1 && !conv->lane_group && !conv->packed &&
+           conv->reduced_block == TILE_BLOCK && conv->reduced >= PANEL_CHANNELS &&
+           conv->vectors > conv->tile_vectors && is_long;
+}
+
+/// As emit_tap_conv(), from panels: a task is an image, or some of its rows where there is one grid.
+/// 0: they would be too large.
+static int64_t emit_panel_conv(TapConv *conv, const TapAxis *rows, const TapAxis *columns,
+                               size_t count, size_t main_grid, int64_t weight_bytes) {
+    LoopKernel *kernel = conv->io->kernel;
+    const TapAxis *main_rows = &rows[main_grid], *main_columns = &columns[main_grid];
+    int64_t row_bytes =
+        conv->reduced * main_columns->grid * (int64_t)scalar_size_bytes(conv->type);
+    int64_t part_rows = main_rows->grid;
+    if (count == 1 && conv->tile_rows == 1) {
+        part_rows = int_min(part_rows, ceil_div(PANEL_PIXELS, main_columns->grid));
+        part_rows = int_min(part_rows, PANEL_BYTES_MAX / row_bytes);
+    }
+    if (!part_rows || part_rows * row_bytes > PANEL_BYTES_MAX)
+        return 0;
+    int64_t row_parts = ceil_div(main_rows->grid, part_rows);
+    int64_t elements = conv->reduced * part_rows * main_columns->grid;
+    // Weights that do not fit the cache are walked in shares, outermost, with a panel for each.
+    int64_t tiles = conv->vectors / conv->tile_vectors, shares = 1;
+    while (shares < tiles && (tiles % shares || weight_bytes / shares > PANEL_WEIGHT_BYTES))
+        shares++;
+    conv->panel_rows = part_rows;
+    conv->panel_columns = main_columns->grid;
+    conv->panel = 1 + loop_buffer(kernel, "panel", conv->type, BUFFER_SCRATCH, elements);
+
+    int64_t tasks = shares * conv->batch * row_parts;
+    LoopStmt *loop = loop_for(kernel, &kernel->body, LOOP_PARALLEL, "task", index_int(conv, 0),
+                              index_int(conv, tasks), 1);
+    LoopExpr *task = loop_var(kernel, loop);
+    LoopExpr *share = loop_let(kernel, &loop->body, "share",
+                               x_div(kernel, task, conv->batch * row_parts));
+    task = x_mod(kernel, task, conv->batch * row_parts);
+    TilePlace place = {.vectors = conv->tile_vectors, .group = index_int(conv, 0)};
+    LoopExpr *part = loop_let(kernel, &loop->body, "part", x_mod(kernel, task, row_parts));
+    place.image = loop_let(kernel, &loop->body, "n", x_div(kernel, task, row_parts));
+    LoopExpr *begin = x_mul(kernel, part, part_rows), *end = plus(conv, begin, part_rows);
+    if (main_rows->grid % part_rows)
+        end = loop_let(kernel, &loop->body, "row_end",
+                       x2(kernel, X_min, end, index_int(conv, main_rows->grid)));
+    conv->panel_first = begin;
+    emit_panel(conv, main_rows, main_columns, place.image, &loop->body, begin, end);
+    LoopStmt *vectors = loop_for(kernel, &loop->body, LOOP_SERIAL, "vt", index_int(conv, 0),
+                                 index_int(conv, tiles / shares), 1);
+    LoopExpr *tile =
+        x_add(kernel, x_mul(kernel, share, tiles / shares), loop_var(kernel, vectors));
+    place.vector = x_mul(kernel, tile, conv->tile_vectors);
+    for (size_t i = 0; i < count; i++) {
+        TapAxis axis[2] = {rows[i], columns[i]};
+        LoopBody *inner = loop_turns(conv, &axis[0], &vectors->body, "kr");
+        inner = loop_turns(conv, &axis[1], inner, "kc");
+        LoopExpr *first = i == main_grid ? begin : index_int(conv, 0);
+        LoopExpr *last = i == main_grid ? end : index_int(conv, rows[i].grid);
+        emit_grid(conv, &axis[0], &axis[1], place, inner, first, last);
+    }
+    return tasks;
+}
+
 /// Writes the kernel for `count` grids that share batch, channels and tile; returns its iterations.
 static int64_t emit_tap_conv(TapConv *conv, const TapAxis *rows, const TapAxis *columns,
                              size_t count, int64_t weight_bytes) {
@@ -454,6 +579,11 @@ static int64_t emit_tap_conv(TapConv *conv, const TapAxis *rows, const TapAxis *
             main_grid = i;
     }
     choose_tile(conv, &rows[main_grid], &columns[main_grid]);
+    if (wants_panel(conv, &rows[main_grid], &columns[main_grid], weight_bytes)) {
+        int64_t tasks = emit_panel_conv(conv, rows, columns, count, main_grid, weight_bytes);
+        if (tasks)
+            return tasks;
+    }
 
     int64_t vector_tiles = conv->vectors / conv->tile_vectors * conv->groups;
     int64_t task_images = 1; // several where weights are packed for them
