@@ -2,26 +2,11 @@
 //
 // Storages lie one after another; those of different phases, which never live together, share
 // bytes. What a phase's prologue computes has an arena of its own, which each phase lays anew.
-// Within a graph a stored value lives from the kernel that stores it to the last that reads it.
-// Values are placed from the largest to the smallest, each at the lowest offset that is free all
-// its life. A value that a kernel computes element by element from one that dies there takes its
-// place, and both count as one.
-#include <stdlib.h>
+// What lies in a graph's arena, and where, is decided by passes/lives.c.
 #include <string.h>
 
-#include "ir/rows.h"
+#include "passes/lives.h"
 #include "passes/passes.h"
-#include "support/diag.h"
-
-enum { ALIGNMENT = 64 };
-
-static int64_t aligned(int64_t bytes) {
-    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-}
-
-static int64_t size_of(const Type *type) {
-    return type_count(type) * (int64_t)dtype_size_bytes(type->dtype);
-}
 
 // ---- storages
 // --------------------------------------------------------------------------------------
@@ -36,7 +21,7 @@ static int64_t place_storages(Module *module, const uint8_t *is_written, int32_t
             (of_prologue && !is_written[i]))
             continue;
         storage->offset_bytes = offset;
-        offset += aligned(size_of(&storage->type));
+        offset += arena_bytes(&storage->type);
     }
     return offset;
 }
@@ -95,7 +80,7 @@ static void place_outside(Graph *graph) {
     for (size_t i = 0; i < graph->nodes.count; i++) {
         const Node *node = graph->nodes.at[i];
         Buffer *buffer = &graph->buffer[i];
-        int64_t size = size_of(&node->type);
+        int64_t size = type_bytes(&node->type);
         switch ((int)node->op) {
         case OP_input:
             *buffer = (Buffer){SPACE_INPUT, input_index(graph, node), 0, size};
@@ -114,7 +99,7 @@ static void place_outside(Graph *graph) {
         case OP_report:
         case OP_output:
             *buffer = (Buffer){SPACE_OUTPUT, outputs++, output_offset, size};
-            output_offset += aligned(size);
+            output_offset += aligned_bytes(size);
             break;
         default:
             break;
@@ -122,155 +107,15 @@ static void place_outside(Graph *graph) {
     }
 }
 
-// ---- lives
-// -------------------------------------------------------------------------------------------
-
-/// One or several values that take each other's place, alive in kernels [first, last].
-typedef struct Life {
-    const Node *node;
-    uint32_t first, last;
-    int64_t size_bytes, offset_bytes;
-    uint32_t place; // index of the life whose bytes these are; its own index if of its own
-} Life;
-
-typedef struct Plan {
-    Graph *graph;
-    Arena *scratch;
-    Life *life;
-    uint32_t count;
-    uint32_t *life_of; // by node id, index + 1
-} Plan;
-
-static void find_lives(Plan *plan) {
-    const Graph *graph = plan->graph;
-    for (uint32_t k = 0; k < graph->kernels.count; k++) {
-        const Kernel *kernel = graph->kernels.at[k];
-        for (uint32_t i = 0; i < kernel->node_count; i++) {
-            const Node *node = kernel->node[i];
-            for (uint32_t j = 0; j < node->arity; j++) {
-                uint32_t life = plan->life_of[node->operand[j]->id];
-                if (life)
-                    plan->life[life - 1].last = k;
-            }
-        }
-        for (uint32_t i = 0; i < kernel->stored_count; i++) {
-            const Node *node = kernel->stored[i];
-            if (op_has(node->op, EFFECT))
-                continue;
-            plan->life[plan->count] =
-                (Life){node, k, k, aligned(size_of(&node->type)), 0, plan->count};
-            plan->life_of[node->id] = ++plan->count;
-        }
-    }
-}
-
-// A value of the same type that dies in `kernel` where `node` is stored, and may be overwritten.
-static Life *find_dying(Plan *plan, const Kernel *kernel, const Node *node) {
-    const Graph *graph = plan->graph;
-    for (uint32_t i = 0; i < kernel->node_count; i++) {
-        const Node *user = kernel->node[i];
-        for (uint32_t j = 0; j < user->arity; j++) {
-            const Node *x = user->operand[j];
-            uint32_t index = plan->life_of[x->id];
-            Life *life = index ? &plan->life[index - 1] : NULL;
-            if (!life || life->last != kernel->id || life->first == kernel->id ||
-                !type_equal(&x->type, &node->type))
-                continue;
-            uint8_t *is_x = arena_array(plan->scratch, uint8_t, graph->nodes.count);
-            is_x[x->id] = 1;
-            if (kernel_keeps_step(plan->scratch, graph, kernel->node, kernel->node_count, is_x,
-                                  &x->type))
-                return life;
-        }
-    }
-    return NULL;
-}
-
-// What was taken over is forgotten as a value, so that it is not taken over twice.
-static void find_in_place(Plan *plan) {
-    for (uint32_t k = 0; k < plan->graph->kernels.count; k++) {
-        const Kernel *kernel = plan->graph->kernels.at[k];
-        for (uint32_t i = 0; i < kernel->stored_count; i++) {
-            uint32_t index = plan->life_of[kernel->stored[i]->id];
-            if (!index)
-                continue;
-            Life *dying = find_dying(plan, kernel, kernel->stored[i]);
-            if (!dying)
-                continue;
-            plan->life[index - 1].place = dying->place;
-            plan->life[dying->place].last = plan->life[index - 1].last;
-            plan->life_of[dying->node->id] = 0;
-        }
-    }
-}
-
-// ---- placing
-// -----------------------------------------------------------------------------------------
-
-static int larger_first(const void *a, const void *b) {
-    const Life *x = *(Life *const *)a, *y = *(Life *const *)b;
-    if (x->size_bytes != y->size_bytes)
-        return x->size_bytes < y->size_bytes ? 1 : -1;
-    return x->place < y->place ? -1 : x->place > y->place;
-}
-
-// The lowest offset that is free of `placed` (sorted by offset) while `life` lasts.
-static int64_t lowest_offset(const Life *life, Life *const *placed, uint32_t count) {
-    int64_t offset = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const Life *other = placed[i];
-        if (other->last < life->first || life->last < other->first)
-            continue;
-        if (offset + life->size_bytes <= other->offset_bytes)
-            break;
-        int64_t end = other->offset_bytes + other->size_bytes;
-        offset = end > offset ? end : offset;
-    }
-    return offset;
-}
-
-static void insert_by_offset(Life **placed, uint32_t count, Life *life) {
-    uint32_t i = count;
-    for (; i && placed[i - 1]->offset_bytes > life->offset_bytes; i--)
-        placed[i] = placed[i - 1];
-    placed[i] = life;
-}
-
-static int64_t place_lives(Plan *plan) {
-    Life **order = arena_array(plan->scratch, Life *, plan->count + 1);
-    Life **placed = arena_array(plan->scratch, Life *, plan->count + 1);
-    uint32_t count = 0;
-    int64_t bytes = 0;
-    for (uint32_t i = 0; i < plan->count; i++) {
-        if (plan->life[i].place == i)
-            order[count++] = &plan->life[i];
-    }
-    qsort(order, count, sizeof(Life *), larger_first);
-    for (uint32_t i = 0; i < count; i++) {
-        order[i]->offset_bytes = lowest_offset(order[i], placed, i);
-        insert_by_offset(placed, i, order[i]);
-        int64_t end = order[i]->offset_bytes + order[i]->size_bytes;
-        bytes = end > bytes ? end : bytes;
-    }
-    return bytes;
-}
-
 static void plan_graph(Graph *graph, Arena *scratch) {
-    size_t count = graph->nodes.count;
-    size_t stored = 0;
-    for (size_t k = 0; k < graph->kernels.count; k++)
-        stored += graph->kernels.at[k]->stored_count;
-    Plan plan = {graph, scratch, arena_array(scratch, Life, stored + 1), 0,
-                 arena_array(scratch, uint32_t, count + 1)};
-    graph->buffer = arena_array(graph->module->arena, Buffer, count + 1);
+    graph->buffer = arena_array(graph->module->arena, Buffer, graph->nodes.count + 1);
     place_outside(graph);
-    find_lives(&plan);
-    find_in_place(&plan);
-    graph->step_bytes = place_lives(&plan);
-    for (uint32_t i = 0; i < plan.count; i++) {
-        const Life *life = &plan.life[i];
-        graph->buffer[life->node->id] = (Buffer){SPACE_STEP, 0, plan.life[life->place].offset_bytes,
-                                                 size_of(&life->node->type)};
+    Lives lives = lives_find(graph, scratch);
+    graph->step_bytes = lives_place(&lives);
+    for (uint32_t i = 0; i < lives.count; i++) {
+        const Life *life = &lives.at[i];
+        graph->buffer[life->node->id] = (Buffer){
+            SPACE_STEP, 0, lives.at[life->place].offset_bytes, type_bytes(&life->node->type)};
     }
 }
 

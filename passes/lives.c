@@ -1,0 +1,154 @@
+// passes/lives.c -- how long each stored value lives, and where it lies; see lives.h.
+//
+// Values are placed from the largest to the smallest, each at the lowest offset that is free all
+// its life. A value that a kernel computes element by element from one that dies there takes its
+// place, and both count as one.
+#include "passes/lives.h"
+
+#include <stdlib.h>
+
+#include "ir/rows.h"
+
+enum { ALIGNMENT = 64 };
+
+int64_t aligned_bytes(int64_t bytes) {
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+int64_t type_bytes(const Type *type) {
+    return type_count(type) * (int64_t)dtype_size_bytes(type->dtype);
+}
+
+int64_t arena_bytes(const Type *type) {
+    return aligned_bytes(type_bytes(type));
+}
+
+// ---- lives
+// -------------------------------------------------------------------------------------------
+
+static void find_lives(Lives *lives) {
+    const Graph *graph = lives->graph;
+    for (uint32_t k = 0; k < graph->kernels.count; k++) {
+        const Kernel *kernel = graph->kernels.at[k];
+        for (uint32_t i = 0; i < kernel->node_count; i++) {
+            const Node *node = kernel->node[i];
+            for (uint32_t j = 0; j < node->arity; j++) {
+                uint32_t life = lives->of[node->operand[j]->id];
+                if (life)
+                    lives->at[life - 1].last = k;
+            }
+        }
+        for (uint32_t i = 0; i < kernel->stored_count; i++) {
+            const Node *node = kernel->stored[i];
+            if (op_has(node->op, EFFECT))
+                continue;
+            lives->at[lives->count] =
+                (Life){node, k, k, arena_bytes(&node->type), 0, lives->count};
+            lives->of[node->id] = ++lives->count;
+        }
+    }
+}
+
+// A value of the same type that dies in `kernel` where `node` is stored, and may be overwritten.
+static Life *find_dying(Lives *lives, const Kernel *kernel, const Node *node) {
+    const Graph *graph = lives->graph;
+    for (uint32_t i = 0; i < kernel->node_count; i++) {
+        const Node *user = kernel->node[i];
+        for (uint32_t j = 0; j < user->arity; j++) {
+            const Node *x = user->operand[j];
+            uint32_t index = lives->of[x->id];
+            Life *life = index ? &lives->at[index - 1] : NULL;
+            if (!life || life->last != kernel->id || life->first == kernel->id ||
+                !type_equal(&x->type, &node->type))
+                continue;
+            uint8_t *is_x = arena_array(lives->scratch, uint8_t, graph->nodes.count);
+            is_x[x->id] = 1;
+            if (kernel_keeps_step(lives->scratch, graph, kernel->node, kernel->node_count, is_x,
+                                  &x->type))
+                return life;
+        }
+    }
+    return NULL;
+}
+
+// What was taken over is forgotten as a value, so that it is not taken over twice.
+static void find_in_place(Lives *lives) {
+    for (uint32_t k = 0; k < lives->graph->kernels.count; k++) {
+        const Kernel *kernel = lives->graph->kernels.at[k];
+        for (uint32_t i = 0; i < kernel->stored_count; i++) {
+            uint32_t index = lives->of[kernel->stored[i]->id];
+            if (!index)
+                continue;
+            Life *dying = find_dying(lives, kernel, kernel->stored[i]);
+            if (!dying)
+                continue;
+            lives->at[index - 1].place = dying->place;
+            lives->at[dying->place].last = lives->at[index - 1].last;
+            lives->of[dying->node->id] = 0;
+        }
+    }
+}
+
+Lives lives_find(const Graph *graph, Arena *scratch) {
+    size_t stored = 0;
+    for (size_t k = 0; k < graph->kernels.count; k++)
+        stored += graph->kernels.at[k]->stored_count;
+    Lives lives = {.graph = graph,
+                   .scratch = scratch,
+                   .at = arena_array(scratch, Life, stored + 1),
+                   .of = arena_array(scratch, uint32_t, graph->nodes.count + 1)};
+    find_lives(&lives);
+    find_in_place(&lives);
+    return lives;
+}
+
+// ---- placing
+// -----------------------------------------------------------------------------------------
+
+static int larger_first(const void *a, const void *b) {
+    const Life *x = *(Life *const *)a, *y = *(Life *const *)b;
+    if (x->size_bytes != y->size_bytes)
+        return x->size_bytes < y->size_bytes ? 1 : -1;
+    return x->place < y->place ? -1 : x->place > y->place;
+}
+
+// The lowest offset that is free of `placed` (sorted by offset) while `life` lasts.
+static int64_t lowest_offset(const Life *life, Life *const *placed, uint32_t count) {
+    int64_t offset = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const Life *other = placed[i];
+        if (other->last < life->first || life->last < other->first)
+            continue;
+        if (offset + life->size_bytes <= other->offset_bytes)
+            break;
+        int64_t end = other->offset_bytes + other->size_bytes;
+        offset = end > offset ? end : offset;
+    }
+    return offset;
+}
+
+static void insert_by_offset(Life **placed, uint32_t count, Life *life) {
+    uint32_t i = count;
+    for (; i && placed[i - 1]->offset_bytes > life->offset_bytes; i--)
+        placed[i] = placed[i - 1];
+    placed[i] = life;
+}
+
+int64_t lives_place(Lives *lives) {
+    Life **order = arena_array(lives->scratch, Life *, lives->count + 1);
+    Life **placed = arena_array(lives->scratch, Life *, lives->count + 1);
+    uint32_t count = 0;
+    int64_t bytes = 0;
+    for (uint32_t i = 0; i < lives->count; i++) {
+        if (lives->at[i].place == i)
+            order[count++] = &lives->at[i];
+    }
+    qsort(order, count, sizeof(Life *), larger_first);
+    for (uint32_t i = 0; i < count; i++) {
+        order[i]->offset_bytes = lowest_offset(order[i], placed, i);
+        insert_by_offset(placed, i, order[i]);
+        int64_t end = order[i]->offset_bytes + order[i]->size_bytes;
+        bytes = end > bytes ? end : bytes;
+    }
+    return bytes;
+}
