@@ -31,8 +31,24 @@ static uint64_t hash_type(uint64_t hash, const Type *type) {
     return hash_mix(hash, (uint64_t)type->block << 8 | type->block_axis);
 }
 
-/// Two programs with the same hash compute the same from the same checkpoint.
+/// By node id: what a node computes, hashed; a second computation of a value is no other value.
+static uint64_t *hash_values(const Graph *graph, Arena *arena) {
+    uint64_t *value = arena_array(arena, uint64_t, graph->nodes.count + 1);
+    for (size_t i = 0; i < graph->nodes.count; i++) {
+        const Node *node = graph->nodes.at[i];
+        uint64_t hash = hash_type(hash_text(1, op_info[node->op].name), &node->type);
+        hash = hash_mix(hash, attrs_hash(node->op, node->attrs));
+        for (uint32_t k = 0; k < node->arity; k++)
+            hash = hash_mix(hash, value[node->operand[k]->id]);
+        value[i] = hash;
+    }
+    return value;
+}
+
+/// Two programs with the same hash compute the same from the same checkpoint, whatever they keep and
+/// whatever they compute again.
 static uint64_t program_hash(const Module *module) {
+    Arena scratch = {0};
     uint64_t hash = hash_mix(1, (uint64_t)module->real);
     for (size_t i = 0; i < module->storages.count; i++) {
         const Storage *storage = module->storages.at[i];
@@ -41,15 +57,13 @@ static uint64_t program_hash(const Module *module) {
     }
     for (size_t g = 0; g < module->graphs.count; g++) {
         const Graph *graph = module->graphs.at[g];
-        hash = hash_mix(hash_text(hash, graph->name), graph->nodes.count);
-        for (size_t i = 0; i < graph->nodes.count; i++) {
-            const Node *node = graph->nodes.at[i];
-            hash = hash_type(hash_text(hash, op_info[node->op].name), &node->type);
-            hash = hash_mix(hash, attrs_hash(node->op, node->attrs));
-            for (uint32_t k = 0; k < node->arity; k++)
-                hash = hash_mix(hash, node->operand[k]->id);
-        }
+        const uint64_t *value = hash_values(graph, &scratch);
+        hash = hash_text(hash, graph->name);
+        for (size_t i = 0; i < graph->nodes.count; i++)
+            if (op_has(graph->nodes.at[i]->op, EFFECT))
+                hash = hash_mix(hash, value[i]);
     }
+    arena_release(&scratch);
     return hash;
 }
 

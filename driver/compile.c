@@ -126,7 +126,8 @@ static PassContext pass_context(Compilation *c, Arena *scratch) {
                     .strict_math = options->strict_math,
                     .time = options->time_passes,
                     .print_after = options->print_after,
-                    .disabled = options->without},
+                    .disabled = options->without,
+                    .memory_limit_bytes = options->memory_limit_bytes},
         .observe = c->observe,
         .observer = c->observer,
         .sources = &c->sources,
@@ -141,6 +142,29 @@ static bool pass_options_are_right(Compilation *c) {
            passes_are_known(c, options->print_after, true, "--print-after");
 }
 
+// "12.4 MB", rounded up: a size that a limit may be set to.
+static const char *size_text(Arena *arena, int64_t bytes) {
+    bool small = bytes < 1000000;
+    int64_t tenth = small ? 100 : 100000;
+    double tenths = (double)((bytes + tenth - 1) / tenth);
+    return arena_printf(arena, "%.1f %s", tenths / 10, small ? "KB" : "MB");
+}
+
+// Whether the memory limit could be met; says by what it could be.
+static bool fits_memory(Compilation *c, const PassContext *context) {
+    const Graph *graph = context->unmet;
+    if (!graph)
+        return true;
+    const Module *module = graph->module;
+    fprintf(stderr,
+            "kdc: %s does not fit into `--memory-limit` of %s: the least that was found is %s, of "
+            "which parameters, states and constants take %s\n",
+            graph->name, size_text(&c->arena, context->options.memory_limit_bytes),
+            size_text(&c->arena, context->unmet_bytes),
+            size_text(&c->arena, module->storage_bytes + module->phase_bytes));
+    return false;
+}
+
 bool compile_pass_module(Compilation *c, Module *module, const char *only) {
     if (!pass_options_are_right(c))
         return false;
@@ -152,7 +176,7 @@ bool compile_pass_module(Compilation *c, Module *module, const char *only) {
     else
         passes_run(module, &context);
     arena_release(&scratch);
-    return true;
+    return fits_memory(c, &context);
 }
 
 bool compile_run_passes(Compilation *c) {
@@ -170,7 +194,7 @@ bool compile_run_passes(Compilation *c) {
     else if (!as_it_stands)
         passes_run(c->module, &context);
     arena_release(&scratch);
-    return no_errors(c);
+    return no_errors(c) && fits_memory(c, &context);
 }
 
 bool compile_to_loops(Compilation *c) {

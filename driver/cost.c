@@ -6,7 +6,8 @@
 //
 // A graph's kernels and bytes are those of the program as it would be compiled. Its operations are
 // counted in the same run, just before `fill`, which fills up blocks of channels with zeros:
-// after all that drops, shares and folds, that is.
+// after all that drops, shares and folds, that is. What `remat` adds under a memory limit is a table
+// of its own.
 //
 // A term costs what would go if it were taken out of its step. So the program is elaborated a
 // second time, each step is put through the passes once more without each of its terms
@@ -137,8 +138,16 @@ typedef struct Counted {
     Vec(GraphCost) graph; // by index
 } Counted;
 
+// Before `remat`: what it has computed again is reported by itself.
+static void count_kernels(const Module *module, Counted *counted) {
+    for (size_t i = 0; i < counted->graph.count; i++)
+        graph_count_kernels(module->graphs.at[i], &counted->graph.at[i], counted->arena);
+}
+
 static void count_work(const Module *module, const char *next_pass, void *data) {
     Counted *counted = data;
+    if (strcmp(next_pass, "remat") == 0)
+        count_kernels(module, counted);
     if (strcmp(next_pass, "fill") != 0)
         return;
     for (size_t i = 0; i < module->graphs.count; i++) {
@@ -146,11 +155,6 @@ static void count_work(const Module *module, const char *next_pass, void *data) 
         graph_count_work(module->graphs.at[i], &cost);
         vec_push(counted->arena, &counted->graph, cost);
     }
-}
-
-static void count_kernels(const Module *module, Counted *counted) {
-    for (size_t i = 0; i < counted->graph.count; i++)
-        graph_count_kernels(module->graphs.at[i], &counted->graph.at[i], counted->arena);
 }
 
 /// By storage: does a run of the graph read it? What a phase computes at its beginning stands for
@@ -258,7 +262,6 @@ static bool count_without_terms(Withouts *w, const Options *options) {
     }
     if (!compile_run_passes(c))
         return false;
-    count_kernels(module, &w->counted);
     return true;
 }
 
@@ -337,6 +340,10 @@ static PhaseCost count_phase(const Compilation *c, int32_t number, const Counted
         GraphRow row = {.graph = graph, .batch = batch, .cost = counted->graph.at[g]};
         row.parameters = parameters_among(module, storages, here, NULL);
         add_terms(&row, w, here, arena);
+        for (size_t i = 0; i < graph->recomputed.count; i++) {
+            row.recomputed_flops += graph->recomputed.at[i].flops;
+            row.recomputed_bytes += graph->recomputed.at[i].bytes;
+        }
         vec_push(arena, &phase.rows, row);
         if (graph->role != GRAPH_STEP)
             continue;
@@ -376,11 +383,12 @@ static bool count_all(Compilation *c, const Options *options, CostReport *report
     report->models = count_models(c->program, &c->arena);
     if (!compile_run_passes(c))
         return false;
-    count_kernels(c->module, &counted);
+    report->memory_limit_bytes = options->memory_limit_bytes;
     report->storage_bytes = c->module->storage_bytes;
     Options plain = *options;
     plain.print_after = NULL;
     plain.time_passes = false;
+    plain.memory_limit_bytes = 0;
     Withouts w = {0};
     bool good = count_without_terms(&w, &plain);
     kdc_assert(good);

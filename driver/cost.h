@@ -37,6 +37,7 @@ typedef struct GraphRow {
     Vec(TermCost) terms; // of a step
     GraphCost shared;    // the rest: by several terms, by reports, by none
     int64_t shared_parameters;
+    int64_t recomputed_flops, recomputed_bytes; // of what the memory limit has it compute again
 } GraphRow;
 
 typedef struct PhaseCost {
@@ -53,6 +54,7 @@ typedef struct CostReport {
     Vec(PhaseCost) phases;
     int64_t storage_bytes; // of parameters and states
     bool counted;          // by cost_run()
+    int64_t memory_limit_bytes; // 0: none was given
 } CostReport;
 
 /// All that is there while the phase runs: storages, what is constant in it, and the largest arena.

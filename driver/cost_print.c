@@ -149,6 +149,48 @@ static void print_executed(StrBuf *out, const PhaseCost *phase) {
     }
 }
 
+// The line of the user's program that a value comes from.
+static void put_place(StrBuf *out, const Origin *origin, const SourceSet *sources) {
+    if (!origin)
+        return;
+    while (origin->caller)
+        origin = origin->caller;
+    int line, column;
+    source_position(sources, origin->span, &line, &column);
+    strbuf_printf(out, "  %s:%d", source_of(sources, origin->span)->name, line);
+}
+
+static void print_recomputed(StrBuf *out, const PhaseCost *phase, const SourceSet *sources) {
+    put_name(out, 0, "recomputed");
+    strbuf_printf(out, " %16s %16s %14s %14s %14s\n", "FLOPs", "bytes", "held bytes",
+                  "arena before", "arena after");
+    for (size_t i = 0; i < phase->rows.count; i++) {
+        const GraphRow *row = &phase->rows.at[i];
+        const Graph *graph = row->graph;
+        put_name(out, 0, graph->name);
+        put_number(out, 16, row->recomputed_flops);
+        put_number(out, 16, row->recomputed_bytes);
+        strbuf_printf(out, " %14s", "");
+        put_number(out, 14, row->cost.arena_bytes);
+        put_number(out, 14, graph->step_bytes);
+        strbuf_putc(out, '\n');
+        for (size_t k = 0; k < graph->recomputed.count; k++) {
+            const Recomputed *again = &graph->recomputed.at[k];
+            const Origin *origin = again->node->origin;
+            bool has_module = origin && origin->module;
+            put_name(out, 2, has_module ? origin->module : op_info[again->node->op].name);
+            put_number(out, 16, again->flops);
+            put_number(out, 16, again->bytes);
+            put_number(out, 14,
+                       type_count(&again->node->type) *
+                           (int64_t)dtype_size_bytes(again->node->type.dtype));
+            strbuf_printf(out, "   %s", op_info[again->node->op].name);
+            put_place(out, origin, sources);
+            strbuf_putc(out, '\n');
+        }
+    }
+}
+
 static void print_phases(StrBuf *out, const CostReport *report) {
     put_name(out, 0, "phase");
     strbuf_printf(out, " %12s %12s %12s %14s %14s %14s\n", "trained", "frozen", "train-only",
@@ -173,7 +215,6 @@ static void print_phases(StrBuf *out, const CostReport *report) {
 }
 
 void cost_print(StrBuf *out, const CostReport *report, const SourceSet *sources) {
-    (void)sources;
     print_models(out, &report->models);
     for (size_t i = 0; i < report->phases.count; i++) {
         strbuf_putc(out, '\n');
@@ -182,6 +223,8 @@ void cost_print(StrBuf *out, const CostReport *report, const SourceSet *sources)
         print_conditions(out, &report->phases.at[i]);
         if (report->counted)
             print_executed(out, &report->phases.at[i]);
+        if (report->memory_limit_bytes)
+            print_recomputed(out, &report->phases.at[i], sources);
     }
     strbuf_putc(out, '\n');
     print_phases(out, report);
@@ -228,7 +271,34 @@ static void json_cost(Json *json, const GraphCost *cost, int64_t parameters) {
     json_int(json, "arena_bytes", cost->arena_bytes);
 }
 
-static void json_row(Json *json, const GraphRow *row, bool counted, const SourceSet *sources) {
+static void json_recomputed(Json *json, const GraphRow *row, const SourceSet *sources) {
+    const Graph *graph = row->graph;
+    strbuf_putc(&json->text, '\n');
+    json_open(json, "recomputed", '{');
+    json_int(json, "flops", row->recomputed_flops);
+    json_int(json, "bytes", row->recomputed_bytes);
+    json_int(json, "arena_bytes_before", row->cost.arena_bytes);
+    json_int(json, "arena_bytes_after", graph->step_bytes);
+    json_open(json, "values", '[');
+    for (size_t i = 0; i < graph->recomputed.count; i++) {
+        const Recomputed *again = &graph->recomputed.at[i];
+        const Origin *origin = again->node->origin;
+        StrBuf place = {.arena = json->text.arena};
+        put_place(&place, origin, sources);
+        json_open(json, NULL, '{');
+        json_text(json, "op", op_info[again->node->op].name);
+        json_text(json, "module", origin ? origin->module : NULL);
+        json_text(json, "place", strbuf_text(&place) + strspn(strbuf_text(&place), " "));
+        json_int(json, "flops", again->flops);
+        json_int(json, "bytes", again->bytes);
+        json_close(json, '}');
+    }
+    json_close(json, ']');
+    json_close(json, '}');
+}
+
+static void json_row(Json *json, const GraphRow *row, const CostReport *report,
+                     const SourceSet *sources) {
     static const char *const roles[] = {
         [GRAPH_STEP] = "step", [GRAPH_EVAL] = "eval", [GRAPH_PROLOGUE] = "prologue"};
     strbuf_putc(&json->text, '\n');
@@ -237,7 +307,9 @@ static void json_row(Json *json, const GraphRow *row, bool counted, const Source
     json_text(json, "role", roles[row->graph->role]);
     json_int(json, "batch", row->batch);
     json_cost(json, &row->cost, row->parameters);
-    if (counted) {
+    if (report->memory_limit_bytes)
+        json_recomputed(json, row, sources);
+    if (report->counted) {
         json_open(json, "counted", '{');
         for (int s = 0; s < STAGE_COUNT; s++)
             json_int(json, stage_names[s], row->executed[s]);
@@ -301,7 +373,7 @@ void cost_print_json(StrBuf *out, const CostReport *report, const SourceSet *sou
         json_int(&json, "peak_bytes", phase_peak_bytes(report, phase));
         json_open(&json, "graphs", '[');
         for (size_t r = 0; r < phase->rows.count; r++)
-            json_row(&json, &phase->rows.at[r], report->counted, sources);
+            json_row(&json, &phase->rows.at[r], report, sources);
         json_close(&json, ']');
         json_conditions(&json, phase->spec);
         json_close(&json, '}');

@@ -130,6 +130,30 @@ static const char *set_profile(Options *options, Arena *arena, const char *value
                : NULL;
 }
 
+// A decimal number and a unit; at least a byte, at most an exabyte.
+static const char *set_memory_limit(Options *options, Arena *arena, const char *value) {
+    static const struct {
+        const char *name;
+        double bytes;
+    } units[] = {{"", 1},        {"K", 1e3},       {"M", 1e6},       {"G", 1e9},
+                 {"Ki", 0x1p10}, {"Mi", 0x1p20}, {"Gi", 0x1p30}};
+    (void)arena;
+    size_t length = strspn(value, "0123456789.");
+    char *end;
+    double bytes = strtod(value, &end); // of digits and a point: no sign, no exponent, no "inf"
+    bool good = length && end == value + length;
+    double unit = 0;
+    for (size_t i = 0; good && i < sizeof units / sizeof *units; i++)
+        if (strcmp(end, units[i].name) == 0 || (*end && strcmp(end + strlen(units[i].name), "B") == 0 &&
+                                                strncmp(end, units[i].name, strlen(units[i].name)) == 0))
+            unit = units[i].bytes;
+    bytes *= unit;
+    if (!(bytes >= 1 && bytes <= 1e18))
+        return "a size: 300M, 1.5G, 512Mi or a number of bytes";
+    options->memory_limit_bytes = (int64_t)bytes;
+    return NULL;
+}
+
 static const char *set_werror(Options *options, Arena *arena, const char *value) {
     (void)arena, (void)value;
     options->warnings_are_errors = true;
@@ -195,6 +219,9 @@ static const OptionRow option_rows[] = {
     {"--print-after", "PASS", set_print_after,
      "print the IR to the standard error after these passes, or after all"},
     {"--time-passes", NULL, set_time_passes, "say how long each pass took"},
+    {"--memory-limit", "SIZE", set_memory_limit,
+     "how much memory parameters, states and a step's values may take; values are computed again "
+     "to fit"},
     {"--werror", NULL, set_werror, "stop at warnings as at errors"},
     {"--count", NULL, set_count, "`kdc cost`: run each graph once and count its multiply-adds"},
     {"--profile", "[=N]", set_profile,

@@ -40,6 +40,7 @@ typedef struct Options {
     bool count;
     bool profile;
     const char *profile_batches; // NULL: all
+    int64_t memory_limit_bytes;  // --memory-limit; 0: none
     bool warnings_are_errors;
     const char *deploy;          // --deploy: the name of a deployment, or NULL
     Vec(const char *) weights;   // FILE or MODEL=FILE

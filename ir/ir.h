@@ -236,6 +236,12 @@ typedef struct LossTerm {
     Node *node; // a scalar
 } LossTerm;
 
+/// What a step computes a second time rather than keep it.
+typedef struct Recomputed {
+    Node *node;           // the second computation
+    int64_t flops, bytes; // that it takes; bytes read and written
+} Recomputed;
+
 struct Graph {
     Module *module;
     const char *name; // "distill.step0"
@@ -246,6 +252,7 @@ struct Graph {
     Vec(Kernel *) kernels; // empty before `fuse`
     Buffer *buffer;        // by node id, NULL before `plan_memory`
     int64_t step_bytes;    // of the arena this graph needs
+    Vec(Recomputed) recomputed; // by `remat`; for reports
     const Origin *cursor;  // origin of nodes made by the ir_ constructors; see ir_at()
 };
 

@@ -8,6 +8,7 @@
 ///     fill winograd   convolutions in the forms that the machine is fast at
 ///     split           long reductions become two stages, so that threads have work
 ///     layout fuse plan_memory    where values lie, what one kernel computes, which byte is whose
+///     remat           under a memory limit, what is computed again rather than kept
 ///
 /// A pass is a function on a graph or on the module; its row in passes.def says the rest. It
 /// changes nothing when run again, keeps what ir's verifier checks, and allocates what outlives it
@@ -36,6 +37,7 @@ typedef struct PassOptions {
     const char *print_after; // --print-after: names separated by commas, or "all"; NULL: none
     const char *disabled;    // names separated by commas, left out unless required; NULL: none
     FILE *log;               // for the two above; NULL: stderr
+    int64_t memory_limit_bytes; // of storages, constants and arena together; 0: none
 } PassOptions;
 
 /// Looks at the module just before a pass has its turn, whether it runs or not. Changes nothing.
@@ -49,6 +51,9 @@ typedef struct PassContext {
     Program *program;         // NULL: there is only the module (a .ir file, the REPL)
     const SourceSet *sources; // for printing origins; may be NULL
     DiagSink *diags;          // may be NULL
+    // What passes answer:
+    const Graph *unmet;  // the graph that cannot do with memory_limit_bytes; NULL: all can
+    int64_t unmet_bytes; // the least limit that it can do with
 } PassContext;
 
 typedef enum PassId {

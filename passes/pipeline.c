@@ -188,6 +188,7 @@ static void run_pipeline(Pipeline *p) {
     run(p, PASS_dce);
     run(p, PASS_fuse);
     run(p, PASS_plan_memory);
+    run(p, PASS_remat);
 }
 
 void passes_run(Module *module, PassContext *ctx) {
