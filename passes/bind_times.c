@@ -12,8 +12,12 @@
 // Not worth keeping: what no arithmetic is needed for (views are looked through), masks and indices
 // made of nothing but constants (cheaper to make than to read), and values that are larger than all
 // they are made of, such as a product broadcast over a batch. Their operands are looked at instead.
+// Where sums are behind a value it is kept all the same, unless a step has it from few operations:
+// the transformed kernels of a frozen network are four times its weights, and making them again is
+// a fiftieth of the step.
 #include <string.h>
 
+#include "ir/cost.h"
 #include "passes/passes.h"
 #include "passes/rewrite.h"
 #include "passes/share.h"
@@ -36,14 +40,20 @@ typedef struct Worth {
     int64_t *source_count; // by id: elements of the storages and scalars behind it
     uint8_t *has_work;     // by id: arithmetic behind it, over something that is read
     uint8_t *has_sums;     // by id: a reduction or contraction behind it
+    double *flops;         // by id: to make it from those
+    bool in_step;          // which has no memory to spare
 } Worth;
+
+enum { CHEAP_FLOPS = 64 }; // for each element of a value that is made again
 
 static void weigh(Worth *worth, const Node *node) {
     uint32_t id = node->id;
     if (node->op == OP_read || node->op == OP_scalar)
         worth->source_count[id] = type_count(&node->type);
+    worth->flops[id] = (double)node_flops(node);
     for (uint32_t k = 0; k < node->arity; k++) {
         uint32_t operand = node->operand[k]->id;
+        worth->flops[id] += worth->flops[operand];
         worth->source_count[id] += worth->source_count[operand];
         worth->has_work[id] |= worth->has_work[operand];
         worth->has_sums[id] |= worth->has_sums[operand];
@@ -61,8 +71,16 @@ static bool is_free_view(Op op) {
     return op == OP_reshape || op == OP_broadcast;
 }
 
+/// Whether a step makes the value again, since it is large and has few operations behind it.
+static bool is_made_again(const Worth *worth, const Node *node) {
+    int64_t count = type_count(&node->type);
+    return worth->in_step && worth->has_sums[node->id] && count > worth->source_count[node->id] &&
+           worth->flops[node->id] < CHEAP_FLOPS * (double)count;
+}
+
 static bool is_worth_keeping(const Worth *worth, const Node *node) {
-    if (!worth->has_work[node->id] || is_free_view(node->op) || op_has(node->op, LEAF))
+    if (!worth->has_work[node->id] || is_free_view(node->op) || op_has(node->op, LEAF) ||
+        is_made_again(worth, node))
         return false;
     return worth->has_sums[node->id] || type_count(&node->type) <= worth->source_count[node->id];
 }
@@ -179,6 +197,8 @@ static bool hoist(Graph *graph, Prologue *p) {
         .source_count = arena_array(scratch, int64_t, count),
         .has_work = arena_array(scratch, uint8_t, count),
         .has_sums = arena_array(scratch, uint8_t, count),
+        .flops = arena_array(scratch, double, count),
+        .in_step = graph->role == GRAPH_STEP,
     };
     uint8_t *seen = arena_array(scratch, uint8_t, count);
     uint8_t *is_kept = arena_array(scratch, uint8_t, count);
