@@ -142,6 +142,17 @@ def start_kdc(row, options=()):
     return Server("kdc", [stem, "--threads", args.threads] + (["--eval"] if name == "s11" else []), {})
 
 
+def nominal_flops(row):
+    """Two for each multiply-add of the step's convolutions and products, as `kdc cost` has them: each counted from its
+    definition, groups told apart."""
+    name, _, batch = row.partition(":")
+    command = [args.build / "kdc", "cost", HERE.parent / f"{name}.kd"] + (["-D", f"size={batch}"] if batch else [])
+    report = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout
+    graph = ".eval0" if name == "s11" else ".step0"
+    forward, backward = next(line.split()[2:4] for line in report.splitlines() if line.split(" ")[0].endswith(graph))
+    return 2 * (int(forward) + int(backward))
+
+
 def start_peer(peer, row, variant):
     environment = threads_environment()
     options = variant.split("+")
@@ -331,14 +342,14 @@ def row_lines(row, facts, results, before, after, steady):
     name, _, batch = row.partition(":")
     title = name.upper() + (f" ({batch})" if batch else "")
     peak = f"{before:.0f}, {after:.0f}" + ("" if steady else " (noisy)")
-    ours = results["kdc"]
+    ours, flops = results["kdc"], nominal_flops(row)
     lines = []
     for who, result in results.items():
         if not result.times:
             lines.append(f"| {title} | {who} | {result.note} | | | | | | | |")
             continue
         middle = statistics.median(result.times)
-        share = facts["flops"] / (middle * 1e-3) / ((before + after) / 2 * 1e9)
+        share = flops / (middle * 1e-3) / ((before + after) / 2 * 1e9)
         k = min(len(result.losses), len(facts["losses"])) - 1
         wanted = facts["losses"][k]
         losses = f"{abs(result.losses[k] / wanted - 1):.0e} ({rounding_of(who) * facts['response'][k] / abs(wanted):.0e})"

@@ -362,29 +362,22 @@ def shake(models, seed):
 
 
 def find_facts(name, path):
-    """Nominal operations of a step's convolutions and products, two for each multiply-add; the first losses; and how far
-    these are moved, at most, by shaken weights and another order of the sums; no less than rounding moves a sum of as many
-    equal terms as the loss is of."""
-    from torch.utils.flop_counter import FlopCounterMode
+    """The first losses, and how far these are moved, at most, by shaken weights and another order of the sums; no less than
+    rounding moves a sum of as many equal terms as the loss is of."""
 
-    def losses(variant="eager", seed=None, counter=None):
+    def losses(variant="eager", seed=None):
         row = make_row(name)
         image, label = load(row, path)
         if seed is not None:
             shake(row.models, seed)
         step = make_step(row, image, label, variant)
-        if counter is None:
-            return [step().item() for _ in range(LOSSES)]
-        with counter:
-            first = step().item()
-        return [first] + [step().item() for _ in range(LOSSES - 1)]
+        return [step().item() for _ in range(LOSSES)]
 
-    counter = FlopCounterMode(display=False)
-    wanted = losses(counter=counter)
+    wanted = losses()
     moved = [losses("eager" if seed % 2 else "eager+cl", seed) for seed in range(DRAWS)]
     least = math.sqrt(make_row(name).longest_sum()) * 2**-24
     response = [max(least * abs(wanted[k]), *(abs(m[k] - wanted[k]) for m in moved)) for k in range(LOSSES)]
-    return {"flops": counter.get_total_flops(), "losses": wanted, "response": response}
+    return {"losses": wanted, "response": response}
 
 
 def main():
