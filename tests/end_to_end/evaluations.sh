@@ -89,7 +89,7 @@ train t on dots {
     if settings == "finish" { keep_best "worst", lowest = 1 + 1 == 2 }
     phase search {
         epochs 12
-        optimize m with sgd(lr = rate, momentum = 0.9)
+        optimize m with sgd(lr = where(epoch < 9, rate, 40.0), momentum = 0.9) # the last epochs are never the best
         step (image, label) {
             let ce = cross_entropy(m(image), label)
             minimize ce
