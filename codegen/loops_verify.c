@@ -208,12 +208,24 @@ static void check_store(Verifier *v, const LoopStmt *stmt) {
               buffer->name);
 }
 
-/// What a prefetch would not leave out: an assignment to a local, or a call.
-static bool has_effect(const LoopBody *body) {
+static bool declares(const LoopBody *body, uint32_t local) {
     for (size_t i = 0; i < body->count; i++) {
         const LoopStmt *stmt = body->at[i];
-        if (stmt->kind == T_SET || stmt->kind == T_ACCUMULATE || stmt->kind == T_CALL ||
-            has_effect(&stmt->body) || has_effect(&stmt->other))
+        if ((stmt->kind == T_LOCAL && stmt->index == local) || declares(&stmt->body, local) ||
+            declares(&stmt->other, local))
+            return true;
+    }
+    return false;
+}
+
+/// What `prefetch`, of which `body` is a part, would not leave out: an assignment to a local that is
+/// not its own, or a call.
+static bool has_effect(const LoopBody *prefetch, const LoopBody *body) {
+    for (size_t i = 0; i < body->count; i++) {
+        const LoopStmt *stmt = body->at[i];
+        bool sets = stmt->kind == T_SET || stmt->kind == T_ACCUMULATE;
+        if ((sets && !declares(prefetch, stmt->index)) || stmt->kind == T_CALL ||
+            has_effect(prefetch, &stmt->body) || has_effect(prefetch, &stmt->other))
             return true;
     }
     return false;
@@ -260,8 +272,8 @@ static void check_stmt(Verifier *v, const LoopStmt *stmt) {
             check_expr(v, stmt->argument[i]);
         break;
     case T_PREFETCH:
-        if (has_effect(&stmt->body))
-            WRONG(v, "a prefetch sets a local or calls", v->kernel->name);
+        if (has_effect(&stmt->body, &stmt->body))
+            WRONG(v, "a prefetch sets a local of others or calls", v->kernel->name);
         check_scope(v, &stmt->body);
         break;
     case T_BLOCK:
