@@ -9,8 +9,10 @@
 // The slice then moves down, through elementwise ops, reductions and convolutions, as far as it
 // can, so that what lies between two convolutions is in whole blocks too; the missing channels are
 // computed for nothing. That needs to know what they hold: zeros behind a convolution, and behind
-// an elementwise op what it makes of its operands'. Only where that is one finite number for sure
-// may the slice pass, since a weight of 0 does not silence an infinity.
+// an elementwise op what it makes of its operands'. Only where that is one finite number may the
+// slice pass, since a weight of 0 does not silence an infinity. For the same reason an image that
+// holds infinities gives NaN in the channels that are too many, and a convolution behind them NaN
+// too, even where something like min(x, 6) would have made the infinity finite.
 #include <math.h>
 
 #include "passes/passes.h"

@@ -42,7 +42,7 @@ struct Cut {
     uint32_t from, until;        // used there, computed again just before `until`
     NodeList computed;           // ascending ids; `value` among them
     NodeList loaded;             // stored values that it reads, or those before it
-    Vec(Cut *) before;           // computed first, for this one alone: their values are its operands
+    Vec(Cut *) before;           // computed first, for this one alone: its operands
     NodeList replaced, replacing; // operands that are read in a later version of theirs
     bool whole;                  // a copy of all its kernel
     int64_t gain;                // byte kernels
@@ -380,7 +380,8 @@ static Cuts find_cuts(Remat *r) {
         if (best.value)
             vec_push(r->scratch, &cuts, best);
     }
-    qsort(cuts.at, cuts.count, sizeof(Cut), better_first);
+    if (cuts.count)
+        qsort(cuts.at, cuts.count, sizeof(Cut), better_first);
     return cuts;
 }
 
