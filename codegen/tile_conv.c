@@ -28,14 +28,15 @@
 #include "support/diag.h"
 
 enum {
-    TILE_SUMS_MAX = 24,  // accumulators in a tile
-    TILE_BODY_MAX = 450, // multiply-adds in one innermost body
-    PANEL_CHANNELS = 128,       // summed channels from which on a panel pays
-    PANEL_PIXELS = 96,          // wanted in a panel
-    PANEL_BYTES_MAX = 256 << 10, // of the second-level cache; so much again is for weights
-    PANEL_WEIGHT_BYTES = 512 << 10,
-    PANEL_IMAGE_BYTES = 8 << 20, // that the third-level cache, which is shared, does not keep
-    TASKS_WANTED = 64,   // iterations of the parallel loop that keep any number of threads even
+    TILE_SUMS_MAX = 24,             // accumulators in a tile
+    TILE_BODY_MAX = 450,            // multiply-adds in one innermost body
+    TASKS_WANTED = 64,              // iterations that keep any number of threads even
+    PANEL_CHANNELS = 128,           // summed channels from which on a panel pays
+    PANEL_PIXELS = 96,              // wanted in a panel
+    PANEL_TASKS = 16,               // below which panels leave threads without work
+    PANEL_BYTES_MAX = 256 << 10,    // in the second-level cache, beside a share of the weights
+    PANEL_WEIGHT_BYTES = 512 << 10, // of a share
+    PANEL_IMAGE_BYTES = 8 << 20,    // that the third-level cache, which is shared, does not keep
 };
 
 /// One axis of the taps: position = grid * step + offset + tap * advance; kernel = first + tap *
@@ -512,7 +513,7 @@ static bool wants_panel(const TapConv *conv, const TapAxis *rows, const TapAxis 
 }
 
 /// As emit_tap_conv(), from panels: a task is an image, or some of its rows where there is one grid.
-/// 0: they would be too large.
+/// 0: they would be too large, or too few.
 static int64_t emit_panel_conv(TapConv *conv, const TapAxis *rows, const TapAxis *columns,
                                size_t count, size_t main_grid, int64_t weight_bytes) {
     LoopKernel *kernel = conv->io->kernel;
@@ -532,11 +533,13 @@ static int64_t emit_panel_conv(TapConv *conv, const TapAxis *rows, const TapAxis
     int64_t tiles = conv->vectors / conv->tile_vectors, shares = 1;
     while (shares < tiles && (tiles % shares || weight_bytes / shares > PANEL_WEIGHT_BYTES))
         shares++;
+    int64_t tasks = shares * conv->batch * row_parts;
+    if (tasks < PANEL_TASKS)
+        return 0;
     conv->panel_rows = part_rows;
     conv->panel_columns = main_columns->grid;
     conv->panel = 1 + loop_buffer(kernel, "panel", conv->type, BUFFER_SCRATCH, elements);
 
-    int64_t tasks = shares * conv->batch * row_parts;
     LoopStmt *loop = loop_for(kernel, &kernel->body, LOOP_PARALLEL, "task", index_int(conv, 0),
                               index_int(conv, tasks), 1);
     LoopExpr *task = loop_var(kernel, loop);
