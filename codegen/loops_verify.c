@@ -218,8 +218,8 @@ static bool declares(const LoopBody *body, uint32_t local) {
     return false;
 }
 
-/// What `prefetch`, of which `body` is a part, would not leave out: an assignment to a local that is
-/// not its own, or a call.
+/// What `prefetch`, of which `body` is a part, would not leave out: an assignment to a local that
+/// is not its own, or a call.
 static bool has_effect(const LoopBody *prefetch, const LoopBody *body) {
     for (size_t i = 0; i < body->count; i++) {
         const LoopStmt *stmt = body->at[i];

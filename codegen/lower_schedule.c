@@ -65,7 +65,7 @@ typedef struct Space {
     uint32_t order[MAX_ATOMS];
     uint32_t group_count;
     Group group[MAX_ATOMS];
-    int64_t chains;  // sweeps: sums of each reduction side by side, each of every `chains`-th element
+    int64_t chains;  // sweeps: sums of each reduction side by side, which take turns
     LoopExpr *chain; // which of them the body at work adds to; NULL where there is one
 } Space;
 
@@ -74,8 +74,8 @@ typedef struct Part {
     const Node *node;
     uint32_t part, space;
     uint32_t local;
-    LoopExpr *term;  // of the trial run
-    uint32_t twin; // index of the first part that sums the same, as the trial run found: maybe itself
+    LoopExpr *term; // of the trial run
+    uint32_t twin;  // index of the first part that sums the same: maybe itself
 } Part;
 
 typedef struct Store {

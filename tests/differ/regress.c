@@ -70,6 +70,8 @@ int main(int argc, char **argv) {
                 (struct CMUnitTest){strrchr(path, '/') + 1, check_file, NULL, NULL, path};
         free(entry[i]);
     }
+    if (count > 0)
+        free(entry);
     int failed = _cmocka_run_group_tests("differ_regress", test, (size_t)chosen, NULL, NULL);
     arena_release(&arena);
     return failed;
