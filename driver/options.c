@@ -7,6 +7,7 @@
 
 #include "codegen/codegen.h"
 #include "support/diag.h"
+#include "support/size.h"
 
 typedef struct EmitRow {
     const char *name;
@@ -130,28 +131,11 @@ static const char *set_profile(Options *options, Arena *arena, const char *value
                : NULL;
 }
 
-// A decimal number and a unit; at least a byte, at most an exabyte.
 static const char *set_memory_limit(Options *options, Arena *arena, const char *value) {
-    static const struct {
-        const char *name;
-        double bytes;
-    } units[] = {{"", 1},        {"K", 1e3},       {"M", 1e6},       {"G", 1e9},
-                 {"Ki", 0x1p10}, {"Mi", 0x1p20}, {"Gi", 0x1p30}};
     (void)arena;
-    size_t length = strspn(value, "0123456789.");
-    char *end;
-    double bytes = strtod(value, &end); // of digits and a point: no sign, no exponent, no "inf"
-    bool good = length && end == value + length;
-    double unit = 0;
-    for (size_t i = 0; good && i < sizeof units / sizeof *units; i++)
-        if (strcmp(end, units[i].name) == 0 || (*end && strcmp(end + strlen(units[i].name), "B") == 0 &&
-                                                strncmp(end, units[i].name, strlen(units[i].name)) == 0))
-            unit = units[i].bytes;
-    bytes *= unit;
-    if (!(bytes >= 1 && bytes <= 1e18))
-        return "a size: 300M, 1.5G, 512Mi or a number of bytes";
-    options->memory_limit_bytes = (int64_t)bytes;
-    return NULL;
+    return size_from_text(value, &options->memory_limit_bytes)
+               ? NULL
+               : "a size: 300M, 1.5G, 512Mi or a number of bytes";
 }
 
 static const char *set_werror(Options *options, Arena *arena, const char *value) {
