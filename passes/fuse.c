@@ -23,7 +23,7 @@ enum {
     MAX_STORED = 12, // units of one group
     MAX_SUMS = 8,    // reductions of one group
     LONGEST_ROW =
-        32768, // elements of a row that is stored besides being summed: it stays in the cache
+        32768, // elements of a row that waits for a sum over it to be stored: it stays in the cache
     CHEAP = 6, // cost up to which a value is computed again rather than stored
 };
 #define NOWHERE UINT32_MAX // no group
@@ -150,6 +150,20 @@ static bool same_domain(const Node *a, const Node *b) {
     }
 }
 
+// By node id: whether some of the kernel's own reductions are behind it.
+static const uint8_t *mark_behind_sums(Fuse *fuse, const NodeList *nodes) {
+    uint8_t *waits = arena_array(fuse->trial, uint8_t, fuse->graph->nodes.count);
+    for (size_t i = 0; i < nodes->count; i++) {
+        const Node *node = nodes->at[i];
+        for (uint32_t k = 0; k < node->arity; k++)
+            waits[node->id] |= waits[node->operand[k]->id];
+        waits[node->id] |= node_sums(node);
+    }
+    return waits;
+}
+
+// A long row that waits for its sums would be read twice from afar. One that is only summed besides
+// is stored as it comes by.
 static bool rows_fit(Fuse *fuse, const NodeList *nodes, const NodeList *units) {
     Rows rows;
     if (!rows_of(fuse->trial, fuse->graph, nodes->at, (uint32_t)nodes->count, units->at,
@@ -158,8 +172,12 @@ static bool rows_fit(Fuse *fuse, const NodeList *nodes, const NodeList *units) {
     int64_t count = 1;
     for (uint32_t i = 0; i < rows.rank; i++)
         count *= rows.extent[i];
+    const uint8_t *waits = NULL;
     for (size_t i = 0; i < units->count; i++) {
-        if (type_count(&units->at[i]->type) / count > LONGEST_ROW)
+        if (type_count(&units->at[i]->type) / count <= LONGEST_ROW)
+            continue;
+        waits = waits ? waits : mark_behind_sums(fuse, nodes);
+        if (waits[units->at[i]->id])
             return false;
     }
     return true;
