@@ -6,7 +6,7 @@
 // computed row by row (ir/rows.h) or, without reductions, element by element, and if it reads what
 // the group computes or reads. Groups that a unit brings together are joined too where nothing
 // stands between. In the end a value that several groups would compute at some cost is stored by
-// the first of them.
+// the first of them, unless it is cheap from others that are stored so.
 //
 // A write to a storage goes straight into it where every other reader of the storage is in an
 // earlier kernel, or in this one and reads the element that is written; else the value is stored
@@ -55,6 +55,7 @@ typedef struct Fuse {
     uint32_t *group_of;   // by node id: of a unit that has been placed; else NOWHERE
     Vec(Group *) groups;  // in order of execution, merged ones among them
     Vec(Node *) late;     // writes that are copies at the end
+    NodeList repeated;    // by descending ids: stored since several groups would compute them
     NodeList *reads;      // by storage
     uint32_t *written_by; // by storage: the group that writes it; else NOWHERE
     bool writing;         // all units but the writes are placed
@@ -93,8 +94,9 @@ static bool has_longer_rows(const Node *tiled, const NodeList *units) {
 // -----------------------------------------------------------------------------------------
 
 // Whether group `index` loads the unit instead of computing it: an earlier group does that.
+// Where that is NOWHERE in particular, all units are loaded.
 static bool is_loaded(const Fuse *fuse, const Node *node, uint32_t index) {
-    return fuse->is_unit[node->id] && fuse->group_of[node->id] < index;
+    return fuse->is_unit[node->id] && (index == NOWHERE || fuse->group_of[node->id] < index);
 }
 
 static void walk_cone(Fuse *fuse, Arena *arena, Node *node, uint32_t index, Cone *cone) {
@@ -578,6 +580,14 @@ static uint32_t cone_cost(const Fuse *fuse, const Node *node, uint32_t index, in
     return cost;
 }
 
+// The groups from `index` on that touch the node.
+static void touch_again(Fuse *fuse, const Node *node, uint32_t index) {
+    for (uint32_t i = index; i < fuse->groups.count; i++) {
+        if (!fuse->groups.at[i]->merged && fuse->groups.at[i]->touched[node->id])
+            set_touched(fuse, i);
+    }
+}
+
 // The value becomes a unit of the first group that computes it, if it fits there.
 static void store_repeated(Fuse *fuse, Node *node) {
     uint32_t first = NOWHERE, users = 0;
@@ -598,10 +608,46 @@ static void store_repeated(Fuse *fuse, Node *node) {
     fuse->is_unit[node->id] = 1;
     if (!try_join(fuse, first, node))
         fuse->is_unit[node->id] = 0;
-    for (uint32_t i = first + 1; fuse->is_unit[node->id] && i < fuse->groups.count; i++) {
-        if (!fuse->groups.at[i]->merged && fuse->groups.at[i]->touched[node->id])
-            set_touched(fuse, i);
+    if (!fuse->is_unit[node->id])
+        return;
+    vec_push(fuse->scratch, &fuse->repeated, node);
+    touch_again(fuse, node, first);
+}
+
+static bool all_fit(Fuse *fuse, const Node *node) {
+    for (uint32_t i = 0; i < fuse->groups.count; i++) {
+        const Group *group = fuse->groups.at[i];
+        if (!group->merged && group->touched[node->id] && !units_fit(fuse, &group->units, i))
+            return false;
     }
+    return true;
+}
+
+// What was stored since it was costly may be cheap now: from a value behind it that has been stored
+// since. A map saved is worth more than an operation or two.
+static void reconsider(Fuse *fuse, Node *node) {
+    uint32_t index = fuse->group_of[node->id];
+    Group *group = fuse->groups.at[index];
+    const NodeList before = group->units;
+    NodeList without = {0};
+    fuse->is_unit[node->id] = 0;
+    if (cone_cost(fuse, node, NOWHERE, type_count(&node->type), ++fuse->walk) > CHEAP) {
+        fuse->is_unit[node->id] = 1;
+        return;
+    }
+    for (size_t i = 0; i < before.count; i++) {
+        if (before.at[i] != node)
+            vec_push(fuse->scratch, &without, before.at[i]);
+    }
+    group->units = without;
+    fuse->group_of[node->id] = NOWHERE;
+    if (all_fit(fuse, node)) {
+        touch_again(fuse, node, index);
+        return;
+    }
+    fuse->is_unit[node->id] = 1;
+    fuse->group_of[node->id] = index;
+    group->units = before;
 }
 
 // ---- kernels
@@ -672,6 +718,8 @@ static void fuse_groups(Fuse *fuse) {
     }
     for (size_t i = graph->nodes.count; i-- > 0;)
         store_repeated(fuse, graph->nodes.at[i]);
+    for (size_t i = fuse->repeated.count; i-- > 0;) // from the first on
+        reconsider(fuse, fuse->repeated.at[i]);
 }
 
 // At -O0 each node is a kernel.
