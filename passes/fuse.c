@@ -704,9 +704,29 @@ static void begin(Fuse *fuse) {
     }
 }
 
+// A rectifier's derivative asks x <= c. Where y = max(c, x) is stored anyway and x, made of several
+// maps, would have to be as well, y <= c says the same, NaN included.
+static void ask_stored_maxima(Fuse *fuse) {
+    Graph *graph = fuse->graph;
+    Node **maximum_of = arena_array(fuse->scratch, Node *, graph->nodes.count);
+    for (size_t i = 0; i < graph->nodes.count; i++) {
+        Node *node = graph->nodes.at[i];
+        if (node->op == OP_max && fuse->is_unit[node->id])
+            maximum_of[node->operand[1]->id] = node;
+        if (node->op != OP_le || fuse->is_unit[node->operand[0]->id])
+            continue;
+        const Node *x = node->operand[0], *c = node->operand[1];
+        Node *y = maximum_of[x->id];
+        if (y && c->op == OP_const && y->operand[0] == c && type_equal(&y->type, &x->type) &&
+            cone_cost(fuse, x, NOWHERE, type_count(&x->type), ++fuse->walk) > CHEAP)
+            node->operand[0] = y;
+    }
+}
+
 static void fuse_groups(Fuse *fuse) {
     Graph *graph = fuse->graph;
     choose_units(fuse);
+    ask_stored_maxima(fuse);
     for (int writing = 0; writing < 2; writing++) {
         fuse->writing = writing;
         for (size_t i = 0; i < graph->nodes.count; i++) {
