@@ -269,7 +269,13 @@ void kdrt_normal_f64(double *x, int64_t begin, int64_t end, uint64_t seed, uint6
 /// which leaves out when it was descheduled; with 0 the clock's in any case.
 int64_t kdrt_clock(int64_t threads);
 
-// One matrix each; `work` is theirs, of as many doubles as the functions beside them say.
+// One matrix each; `work` is theirs, of as many doubles as the functions beside them say. Rows in it
+// are filled up to whole lanes of a vector register.
+
+enum { KDRT_LANES = 8 };
+static inline int64_t kdrt_whole_lanes(int64_t n) {
+    return (n + KDRT_LANES - 1) / KDRT_LANES * KDRT_LANES;
+}
 
 /// Eigenvalues and -vectors of (x + x^T) / 2, x [n, n]: y [count, 1 + n] holds the `count` largest
 /// values in falling order, each before its vector of length 1. Computed in f64; NaN if x is not
@@ -277,7 +283,8 @@ int64_t kdrt_clock(int64_t threads);
 void kdrt_eigh_f32(const float *x, float *y, double *work, int64_t n, int64_t count);
 void kdrt_eigh_f64(const double *x, double *y, double *work, int64_t n, int64_t count);
 static inline int64_t kdrt_eigh_work(int64_t n, int64_t count) {
-    return 2 * n * n + 3 * n + count * (1 + n);
+    int64_t w = kdrt_whole_lanes(n);
+    return 4 * w * w + 4 * w + count * (1 + n);
 }
 
 /// Singular values and vectors of x [m, n]: y [count, 1 + m + n] holds the `count` largest values
@@ -287,8 +294,8 @@ static inline int64_t kdrt_eigh_work(int64_t n, int64_t count) {
 void kdrt_svd_f32(const float *x, float *y, double *work, int64_t m, int64_t n, int64_t count);
 void kdrt_svd_f64(const double *x, double *y, double *work, int64_t m, int64_t n, int64_t count);
 static inline int64_t kdrt_svd_work(int64_t m, int64_t n, int64_t count) {
-    int64_t p = m < n ? m : n;
-    return 2 * m * n + 2 * p * p + 3 * p + count * (1 + m + n);
+    int64_t p = m < n ? m : n, wide = kdrt_whole_lanes(m) * kdrt_whole_lanes(n);
+    return 2 * wide + kdrt_eigh_work(p, 0) + count * (1 + m + n);
 }
 
 #endif
