@@ -8,8 +8,9 @@
 //     sum over [1000000]         ->  reshape to [64, 15625], sum over axis 1, then over axis 0
 //
 // The first stage gives at least WANTED results where the shape allows. Leading axes are kept for
-// the second stage, so that the first reads whole runs of memory. variance is written as its two
-// sums first.
+// the second stage, so that the first reads whole runs of memory. A sum over the batch and more, like
+// those of batch norm, has its first stage by images, or by groups of some, in any case: this then
+// runs image by image with what makes the images (codegen/chain.c).
 #include "passes/passes.h"
 #include "passes/rewrite.h"
 
@@ -19,6 +20,8 @@ enum {
     LEAST_LENGTH = 64,  // elements per result of a first stage: below, starting it costs more
     LEAST_COUNT = 8192, // elements of a reduction that is worth two kernels
     WANTED_TILES = 16,  // tasks of a weight gradient
+    LEAST_IMAGES = 16,  // of a batch, or groups of them, that are summed apart
+    MOST_IMAGES = 256,
 };
 
 /// Splits an axis of n elements, each with `rest` behind it, into groups * (n / groups): the
@@ -44,23 +47,48 @@ static Node *in_shape_of(Graph *graph, Node *x, const Type *type) {
     return type_same_shape(&x->type, type) ? x : ir_reshape(graph, x, type->dim, type->rank);
 }
 
-/// Two stages for the reduction `op` of x over `axes` to the shape of `type`; NULL if it is not
-/// worth it.
-static Node *two_stages(Graph *graph, Op op, Node *x, Ints axes, const Type *type) {
+/// How a reduction falls in two: `source` is x, maybe with an axis split; the first stage reduces
+/// `early` axes of it, the second `late` ones. What is reduced stays as an axis of one.
+typedef struct Stages {
+    Node *source;
+    int64_t early[MAX_RANK], late[MAX_RANK];
+    int early_count, late_count;
+} Stages;
+
+/// The largest number of groups of images, up to MOST_IMAGES, that leaves each at least LEAST_LENGTH
+/// elements; 1: fewer than LEAST_IMAGES.
+static int64_t groups_of_images(int64_t n, int64_t rest) {
+    for (int64_t images = 1; n / images >= LEAST_IMAGES; images++) {
+        if (n % images == 0 && n / images <= MOST_IMAGES && images * rest >= LEAST_LENGTH)
+            return n / images;
+    }
+    return 1;
+}
+
+/// Leading reduced axes go to the second stage until there are enough results, the batch in any case;
+/// one that is too long for that is split. False: two stages are not worth it.
+static bool plan_stages(Graph *graph, Node *x, Ints axes, Stages *plan) {
     int64_t results = 1;
     int64_t length = type_count(&x->type);
     for (int i = 0; i < x->type.rank; i++)
         results *= is_listed(axes, i) ? 1 : x->type.dim[i];
     length /= results;
-    if (results >= WANTED || results * length < LEAST_COUNT || length < 2 * LEAST_LENGTH ||
-        x->type.block)
-        return NULL;
-
-    // Leading reduced axes go to the second stage until there are enough results; one that is too
-    // long for that is split.
+    if (results * length < LEAST_COUNT || length < 2 * LEAST_LENGTH || x->type.block)
+        return false;
     uint32_t late = 0;
     int64_t groups = 1;
-    for (; late < axes.count && results < WANTED; late++) {
+    if (axes.at[0] == 0 && axes.count > 1 && results > 1 && x->type.rank < MAX_RANK) {
+        int64_t batch = x->type.dim[0];
+        int64_t images = groups_of_images(batch, length / batch);
+        if (images == batch) {
+            late = 1;
+            results *= batch;
+            length /= batch;
+        } else {
+            groups = images;
+        }
+    }
+    for (; groups == 1 && late < axes.count && results < WANTED; late++) {
         int64_t extent = x->type.dim[axes.at[late]];
         int64_t rest = length / extent;
         if ((rest < LEAST_LENGTH || results * extent > MANY) && x->type.rank < MAX_RANK)
@@ -71,10 +99,8 @@ static Node *two_stages(Graph *graph, Op op, Node *x, Ints axes, const Type *typ
         length = rest;
     }
     if (!late && groups == 1)
-        return NULL;
-    int64_t early[MAX_RANK], second[MAX_RANK];
-    int early_count = 0, second_count = 0;
-    Node *source = x;
+        return false;
+    *plan = (Stages){.source = x};
     int split_axis = groups > 1 ? (int)axes.at[late] : MAX_RANK;
     if (groups > 1) {
         Type wide = {.rank = (uint8_t)(x->type.rank + 1)};
@@ -82,43 +108,65 @@ static Node *two_stages(Graph *graph, Op op, Node *x, Ints axes, const Type *typ
             wide.dim[i] = x->type.dim[i <= split_axis ? i : i - 1];
         wide.dim[split_axis] = groups;
         wide.dim[split_axis + 1] = x->type.dim[split_axis] / groups;
-        source = ir_reshape(graph, x, wide.dim, wide.rank);
+        plan->source = ir_reshape(graph, x, wide.dim, wide.rank);
     }
     for (uint32_t i = 0; i < axes.count; i++) {
         int64_t axis = axes.at[i] + (axes.at[i] > split_axis);
         if (axes.at[i] == split_axis) {
-            second[second_count++] = axis;
-            early[early_count++] = axis + 1;
+            plan->late[plan->late_count++] = axis;
+            plan->early[plan->early_count++] = axis + 1;
         } else if (i < late) {
-            second[second_count++] = axis;
+            plan->late[plan->late_count++] = axis;
         } else {
-            early[early_count++] = axis;
+            plan->early[plan->early_count++] = axis;
         }
     }
-    Node *first = ir_reduce(graph, op, source, early, early_count, true);
-    Node *last = ir_reduce(graph, op, first, second, second_count, true);
-    return in_shape_of(graph, last, type);
+    return true;
 }
 
-/// variance = sum (x - sum x / n)^2 / (n - correction), as sums that can be split.
-static Node *variance_as_sums(Graph *graph, Node *y) {
-    Node *x = y->operand[0];
-    Ints axes = y->attrs->axes;
-    Type kept = x->type;
-    double n = 1;
-    for (uint32_t i = 0; i < axes.count; i++) {
-        n *= (double)x->type.dim[axes.at[i]];
-        kept.dim[axes.at[i]] = 1;
-    }
-    Node *sum = two_stages(graph, OP_sum, x, axes, &kept);
-    if (!sum)
+static Node *early_sum(Graph *graph, const Stages *plan, Op op, Node *x) {
+    return ir_reduce(graph, op, x, plan->early, plan->early_count, true);
+}
+
+static Node *late_sum(Graph *graph, const Stages *plan, Op op, Node *x) {
+    return ir_reduce(graph, op, x, plan->late, plan->late_count, true);
+}
+
+/// Two stages for the reduction y; NULL if it is not worth it.
+static Node *two_stages(Graph *graph, Node *y) {
+    Stages plan;
+    if (!plan_stages(graph, y->operand[0], y->attrs->axes, &plan))
         return NULL;
-    Node *mean = ir_binary(graph, OP_div, sum, ir_const(graph, n, x->type.dtype));
-    Node *away = ir_binary(graph, OP_sub, x, mean);
-    Node *squares = two_stages(graph, OP_sum, ir_binary(graph, OP_mul, away, away), axes, &kept);
-    double count = n - (double)y->attrs->correction;
-    Node *mean_square = ir_binary(graph, OP_div, squares, ir_const(graph, count, x->type.dtype));
-    return in_shape_of(graph, mean_square, &y->type);
+    Node *first = early_sum(graph, &plan, y->op, plan.source);
+    return in_shape_of(graph, late_sum(graph, &plan, y->op, first), &y->type);
+}
+
+/// Each part has its own mean m_i and mean squared distance v_i from that: so x is read where it
+/// lies. Of equal parts, with m the mean of all m_i,
+///
+///     sum (x - m)^2 = n / parts * (sum v_i + sum (m_i - m)^2)
+static Node *variance_in_stages(Graph *graph, Node *y) {
+    Stages plan;
+    if (!plan_stages(graph, y->operand[0], y->attrs->axes, &plan))
+        return NULL;
+    DType dtype = y->type.dtype;
+    double all = (double)(type_count(&y->operand[0]->type) / type_count(&y->type));
+    Attrs early = *y->attrs;
+    early.axes = (Ints){(uint32_t)plan.early_count, plan.early};
+    early.keep = true;
+    early.correction = 0;
+    Node *variance = graph_append(graph, OP_variance, &plan.source, 1, &early, y->origin);
+    Node *sum = early_sum(graph, &plan, OP_sum, plan.source);
+    double parts = (double)type_count(&variance->type) / (double)type_count(&y->type);
+    Node *mean = ir_binary(graph, OP_div, sum, ir_const(graph, all / parts, dtype));
+    Node *center = ir_binary(graph, OP_div, late_sum(graph, &plan, OP_sum, mean),
+                             ir_const(graph, parts, dtype));
+    Node *away = ir_binary(graph, OP_sub, mean, center);
+    Node *squares = ir_binary(graph, OP_add, variance, ir_binary(graph, OP_mul, away, away));
+    double factor = all / parts / (all - (double)y->attrs->correction);
+    Node *result = ir_binary(graph, OP_mul, late_sum(graph, &plan, OP_sum, squares),
+                             ir_const(graph, factor, dtype));
+    return in_shape_of(graph, result, &y->type);
 }
 
 /// The weight gradient sums over the whole batch for each of few weights; where they are too few to
@@ -156,9 +204,9 @@ bool pass_split(Graph *graph, PassContext *ctx) {
         Node *y = rewrite_next(&rw, i);
         Node *better = NULL;
         if (y->op == OP_sum || y->op == OP_reduce_max || y->op == OP_reduce_min)
-            better = two_stages(graph, y->op, y->operand[0], y->attrs->axes, &y->type);
+            better = two_stages(graph, y);
         else if (y->op == OP_variance)
-            better = variance_as_sums(graph, y);
+            better = variance_in_stages(graph, y);
         else if (y->op == OP_conv2d_weight)
             better = weight_in_parts(graph, y);
         rewrite_place(&rw, y, better ? better : y);

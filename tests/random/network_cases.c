@@ -537,7 +537,7 @@ Module *random_network(Arena *arena, uint64_t seed, DType real) {
                  .student = gen_bits(g) | 1,
                  .loss = gen_bits(g) | 1,
                  .optimiser = gen_bits(g) | 1,
-                 .batch = GEN_PICK(g, 1, 2, 3, 4, 5, 8),
+                 .batch = GEN_PICK(g, 1, 2, 3, 4, 5, 8, 16), // 16: chains
                  .channels = GEN_PICK(g, 1, 3, 3, 16, 17),
                  .height = GEN_PICK(g, 1, 3, 4, 5, 7, 8, 9),
                  .classes = GEN_PICK(g, 2, 3, 5, 10, 17),
