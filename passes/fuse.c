@@ -24,6 +24,7 @@ enum {
     MAX_SUMS = 8,    // reductions of one group
     LONGEST_ROW =
         32768, // elements of a row that waits for a sum over it to be stored: it stays in the cache
+    LITTLE = 4, // the share of a row that is not worth summing where the row is stored
     CHEAP = 6, // cost up to which a value is computed again rather than stored
 };
 #define NOWHERE UINT32_MAX // no group
@@ -164,10 +165,24 @@ static const uint8_t *mark_behind_sums(Fuse *fuse, const NodeList *nodes) {
     return waits;
 }
 
+// The elements of what the kernel sums.
+static int64_t most_summed(const NodeList *nodes) {
+    int64_t most = 0;
+    for (size_t i = 0; i < nodes->count; i++) {
+        const Node *node = nodes->at[i];
+        for (uint32_t k = 0; node_sums(node) && k < node->arity; k++) {
+            int64_t count = type_count(&node->operand[k]->type);
+            most = count > most ? count : most;
+        }
+    }
+    return most;
+}
+
 // A long row that waits for its sums would be read twice from afar. One that is only summed besides
-// is stored as it comes by.
+// is stored as it comes by. One that is much longer than what the kernel sums for it gains nothing here.
 static bool rows_fit(Fuse *fuse, const NodeList *nodes, const NodeList *units) {
     Rows rows;
+    int64_t summed = most_summed(nodes);
     if (!rows_of(fuse->trial, fuse->graph, nodes->at, (uint32_t)nodes->count, units->at,
                  (uint32_t)units->count, &rows))
         return false;
@@ -176,7 +191,10 @@ static bool rows_fit(Fuse *fuse, const NodeList *nodes, const NodeList *units) {
         count *= rows.extent[i];
     const uint8_t *waits = NULL;
     for (size_t i = 0; i < units->count; i++) {
-        if (type_count(&units->at[i]->type) / count <= LONGEST_ROW)
+        int64_t stored = type_count(&units->at[i]->type);
+        if (stored > count && stored / LITTLE > summed)
+            return false;
+        if (stored / count <= LONGEST_ROW)
             continue;
         waits = waits ? waits : mark_behind_sums(fuse, nodes);
         if (waits[units->at[i]->id])
