@@ -1,7 +1,8 @@
 // passes/lives.c -- how long each stored value lives, and where it lies; see lives.h.
 //
 // Values are placed from the largest to the smallest, each at the lowest offset that is free all
-// its life. A value that a kernel computes element by element from one that dies there takes its
+// its life. Where there is room the place of a value that died is left alone for some kernels: these
+// need not wait for each other for its sake (codegen/chain.c). A value that a kernel computes element by element from one that dies there takes its
 // place, and both count as one.
 #include "passes/lives.h"
 
@@ -9,7 +10,11 @@
 
 #include "ir/rows.h"
 
-enum { ALIGNMENT = 64 };
+enum {
+    ALIGNMENT = 64,
+    LINGER = 6,              // kernels that a place stays free where there is room
+    SMALL_BYTES = 512 << 10, // of a value that lingers in any case
+};
 
 int64_t aligned_bytes(int64_t bytes) {
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -112,12 +117,14 @@ static int larger_first(const void *a, const void *b) {
     return x->place < y->place ? -1 : x->place > y->place;
 }
 
-// The lowest offset that is free of `placed` (sorted by offset) while `life` lasts.
-static int64_t lowest_offset(const Life *life, Life *const *placed, uint32_t count) {
+// The lowest offset that is free of `placed` (sorted by offset) while `life` lasts, and for some
+// kernels before and after.
+static int64_t lowest_offset(const Life *life, Life *const *placed, uint32_t count,
+                             uint32_t linger) {
     int64_t offset = 0;
     for (uint32_t i = 0; i < count; i++) {
         const Life *other = placed[i];
-        if (other->last < life->first || life->last < other->first)
+        if (other->last + linger < life->first || life->last + linger < other->first)
             continue;
         if (offset + life->size_bytes <= other->offset_bytes)
             break;
@@ -134,21 +141,39 @@ static void insert_by_offset(Life **placed, uint32_t count, Life *life) {
     placed[i] = life;
 }
 
-int64_t lives_place(Lives *lives) {
+// Places all; values stay some kernels longer where the arena is no larger than `limit` for it, or
+// where they are small. Returns its bytes.
+static int64_t place_all(Life *const *order, uint32_t count, Life **placed, uint32_t linger,
+                         int64_t limit) {
+    int64_t bytes = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        Life *life = order[i];
+        int64_t offset = lowest_offset(life, placed, i, linger);
+        if (offset + life->size_bytes > limit && life->size_bytes > SMALL_BYTES)
+            offset = lowest_offset(life, placed, i, 0);
+        life->offset_bytes = offset;
+        insert_by_offset(placed, i, life);
+        bytes = offset + life->size_bytes > bytes ? offset + life->size_bytes : bytes;
+    }
+    return bytes;
+}
+
+int64_t lives_place(Lives *lives, int64_t share) {
     Life **order = arena_array(lives->scratch, Life *, lives->count + 1);
     Life **placed = arena_array(lives->scratch, Life *, lives->count + 1);
     uint32_t count = 0;
-    int64_t bytes = 0;
     for (uint32_t i = 0; i < lives->count; i++) {
         if (lives->at[i].place == i)
             order[count++] = &lives->at[i];
     }
     qsort(order, count, sizeof(Life *), larger_first);
-    for (uint32_t i = 0; i < count; i++) {
-        order[i]->offset_bytes = lowest_offset(order[i], placed, i);
-        insert_by_offset(placed, i, order[i]);
-        int64_t end = order[i]->offset_bytes + order[i]->size_bytes;
-        bytes = end > bytes ? end : bytes;
+    int64_t least = place_all(order, count, placed, 0, INT64_MAX);
+    int64_t most = share ? least + least / share : 0;
+    for (uint32_t linger = share ? LINGER : 0; linger; linger--) {
+        int64_t bytes = place_all(order, count, placed, linger, least);
+        if (bytes <= most)
+            return bytes;
     }
-    return bytes;
+    int64_t bytes = share ? place_all(order, count, placed, LINGER, 0) : 0; // the small ones alone
+    return share && bytes <= most ? bytes : place_all(order, count, placed, 0, INT64_MAX);
 }

@@ -28,8 +28,9 @@ typedef struct Lives {
 
 /// The lives of all that the graph's kernels store, effects apart. Offsets are not yet set.
 Lives lives_find(const Graph *graph, Arena *scratch);
-/// Sets the offsets of the lives that are their own place. Returns the bytes of the arena.
-int64_t lives_place(Lives *lives);
+/// Sets the offsets of the lives that are their own place. Returns the bytes of the arena. For places
+/// that stay free for some kernels the arena may be larger by one in `share`; 0: not at all.
+int64_t lives_place(Lives *lives, int64_t share);
 
 int64_t type_bytes(const Type *type);     // of a value's elements
 int64_t aligned_bytes(int64_t bytes);     // the next multiple of 64

@@ -8,6 +8,8 @@
 #include "passes/lives.h"
 #include "passes/passes.h"
 
+enum { LINGERING_SHARE = 50 }; // of an arena, for places that stay free for some kernels
+
 // ---- storages
 // --------------------------------------------------------------------------------------
 
@@ -107,11 +109,11 @@ static void place_outside(Graph *graph) {
     }
 }
 
-static void plan_graph(Graph *graph, Arena *scratch) {
+static void plan_graph(Graph *graph, Arena *scratch, int64_t share) {
     graph->buffer = arena_array(graph->module->arena, Buffer, graph->nodes.count + 1);
     place_outside(graph);
     Lives lives = lives_find(graph, scratch);
-    graph->step_bytes = lives_place(&lives);
+    graph->step_bytes = lives_place(&lives, share);
     for (uint32_t i = 0; i < lives.count; i++) {
         const Life *life = &lives.at[i];
         graph->buffer[life->node->id] = (Buffer){
@@ -126,7 +128,7 @@ bool pass_plan_memory(Module *module, PassContext *ctx) {
     module->step_bytes = 0;
     for (size_t i = 0; i < module->graphs.count; i++) {
         Graph *graph = module->graphs.at[i];
-        plan_graph(graph, ctx->scratch);
+        plan_graph(graph, ctx->scratch, ctx->options.memory_limit_bytes ? 0 : LINGERING_SHARE);
         module->step_bytes = larger(graph->step_bytes, module->step_bytes);
     }
     return false;

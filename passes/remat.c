@@ -160,7 +160,7 @@ static int64_t plan(Remat *r, int64_t *fullest) {
     }
     for (uint32_t k = 0; k < r->kernel_count; k++)
         *fullest = r->held[k] > *fullest ? r->held[k] : *fullest;
-    return lives_place(&lives);
+    return lives_place(&lives, 0);
 }
 
 // ---- one cut
