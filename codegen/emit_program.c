@@ -3,7 +3,8 @@
 //
 // A graph function opens one parallel region. In it each thread walks through the launches with its
 // share [tid * n / threads, (tid + 1) * n / threads) of the n iterations of each, a barrier behind
-// each launch but the last. With LoopProgram.profile there is one behind the last too, and behind each
+// each launch but the last. Of a chain of launches (chain.h) it has a share of the parts, and walks
+// through all launches for each of them. With LoopProgram.profile there is one behind the last too, and behind each
 // the first thread notes the time.
 #include "codegen/emit.h"
 
@@ -134,9 +135,44 @@ static void keep_count(ProgramEmitter *p, size_t launch) {
     LLVMBuildStore(em->builder, emit_int(em, 0), from);
 }
 
+static void emit_call(ProgramEmitter *p, const Launch *launch, size_t index, LLVMValueRef lo,
+                      LLVMValueRef hi) {
+    check_launch(p->loops, launch);
+    emit_kernel_call(p, launch, lo, hi);
+    if (p->loops->counts)
+        keep_count(p, index);
+}
+
+/// The launches [index, index + count) part by part.
+static void emit_chain(ProgramEmitter *p, const Launch *launch, size_t index, size_t count) {
+    Emitter *em = p->em;
+    LLVMBuilderRef builder = em->builder;
+    int64_t parts = launch->parts;
+    LLVMValueRef next = LLVMBuildAdd(builder, p->thread, emit_int(em, 1), "");
+    LLVMValueRef first = share(p, p->thread, parts), last = share(p, next, parts);
+    LLVMBasicBlockRef before = LLVMGetInsertBlock(builder);
+    LLVMBasicBlockRef test = emit_block(em, "part"), body = emit_block(em, "chain");
+    LLVMBasicBlockRef end = emit_block(em, "next");
+    LLVMBuildBr(builder, test);
+    LLVMPositionBuilderAtEnd(builder, test);
+    LLVMValueRef part = LLVMBuildPhi(builder, i64_type(em), "part");
+    LLVMBuildCondBr(builder, LLVMBuildICmp(builder, LLVMIntULT, part, last, ""), body, end);
+    LLVMPositionBuilderAtEnd(builder, body);
+    for (size_t i = 0; i < count; i++) {
+        LLVMValueRef step = emit_int(em, launch[i].iterations / parts);
+        LLVMValueRef lo = LLVMBuildMul(builder, part, step, "");
+        emit_call(p, &launch[i], index + i, lo, LLVMBuildAdd(builder, lo, step, ""));
+    }
+    LLVMValueRef following = LLVMBuildAdd(builder, part, emit_int(em, 1), "");
+    LLVMBuildBr(builder, test);
+    LLVMValueRef value[2] = {first, following};
+    LLVMBasicBlockRef from[2] = {before, body};
+    LLVMAddIncoming(part, value, from, 2);
+    LLVMPositionBuilderAtEnd(builder, end);
+}
+
 static void emit_launch(ProgramEmitter *p, const Launch *launch, size_t index) {
     Emitter *em = p->em;
-    check_launch(p->loops, launch);
     LLVMValueRef lo, hi, mine;
     if (launch->iterations == 1) {
         lo = emit_int(em, 0);
@@ -151,9 +187,7 @@ static void emit_launch(ProgramEmitter *p, const Launch *launch, size_t index) {
     LLVMBasicBlockRef call = emit_block(em, "call"), next = emit_block(em, "next");
     LLVMBuildCondBr(em->builder, mine, call, next);
     LLVMPositionBuilderAtEnd(em->builder, call);
-    emit_kernel_call(p, launch, lo, hi);
-    if (p->loops->counts)
-        keep_count(p, index);
+    emit_call(p, launch, index, lo, hi);
     LLVMBuildBr(em->builder, next);
     LLVMPositionBuilderAtEnd(em->builder, next);
 }
@@ -207,11 +241,17 @@ static LLVMValueRef emit_worker(ProgramEmitter *p, const LoopGraph *graph, size_
     p->scratch =
         LLVMBuildGEP2(em->builder, LLVMInt8TypeInContext(em->context), scratch, &offset, 1, "");
     emit_stamp(p, 0);
-    for (size_t i = 0; i < graph->launches.count; i++) {
-        emit_launch(p, &graph->launches.at[i], i);
-        if (i + 1 < graph->launches.count || p->stamps)
+    for (size_t i = 0, count; i < graph->launches.count; i += count) {
+        const Launch *launch = &graph->launches.at[i];
+        for (count = 1; i + count < graph->launches.count && launch[count].chained;)
+            count++;
+        if (count > 1)
+            emit_chain(p, launch, i, count);
+        else
+            emit_launch(p, launch, i);
+        if (i + count < graph->launches.count || p->stamps)
             call_entry(em, "GOMP_barrier", NULL, 0);
-        emit_stamp(p, i + 1);
+        emit_stamp(p, i + count);
     }
     LLVMBuildRetVoid(em->builder);
     return worker;

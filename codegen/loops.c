@@ -846,7 +846,12 @@ LoopStmt *loop_if(LoopKernel *kernel, LoopBody *body, LoopExpr *condition) {
 }
 
 LoopStmt *loop_prefetch(LoopKernel *kernel, LoopBody *body) {
+    kernel->prefetching = true;
     return append(kernel, body, T_PREFETCH, 0);
+}
+
+void loop_prefetch_end(LoopKernel *kernel) {
+    kernel->prefetching = false;
 }
 
 void loop_call(LoopKernel *kernel, LoopBody *body, const char *entry, LoopExpr **argument,

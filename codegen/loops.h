@@ -164,7 +164,15 @@ typedef struct LoopKernel {
     Vec(LoopBuffer) buffers;
     uint32_t extent_count;
     LoopBody body;
+    bool prefetching; // what is being written is asked for, neither read nor written
 } LoopKernel;
+
+/// Numbers of parts, falling: see codegen/chain.h.
+enum { PARTS_CHOICES = 8 };
+typedef struct Parts {
+    int64_t choice[PARTS_CHOICES];
+    uint32_t count;
+} Parts;
 
 /// One call of a kernel in a graph: where its argument buffers lie (ir Buffer: space and offset),
 /// its extents, and the number of iterations of its parallel loop (1 if it has none).
@@ -177,6 +185,11 @@ typedef struct Launch {
     int64_t iterations;
     const Kernel *source; // for reports: the nodes it computes; may be NULL
     int64_t flops;        // multiply-adds counted as two, for reports; 0 unknown
+    const Parts *falls;   // by argument: in how many parts it falls with the iterations
+    // A chain: this launch and those behind it that are `chained` run in `parts` equal ranges of
+    // their iterations, the first of each, then the second of each. 0: alone.
+    int64_t parts;
+    bool chained; // to the one before
 } Launch;
 
 typedef struct LoopGraph {
@@ -226,6 +239,7 @@ void loop_store(LoopKernel *kernel, LoopBody *body, uint32_t buffer, LoopExpr *i
 LoopStmt *loop_if(LoopKernel *kernel, LoopBody *body, LoopExpr *condition);
 /// Statements of the result's body name what will be read and written soon; they change nothing.
 LoopStmt *loop_prefetch(LoopKernel *kernel, LoopBody *body);
+void loop_prefetch_end(LoopKernel *kernel); // after the last of them
 void loop_call(LoopKernel *kernel, LoopBody *body, const char *entry, LoopExpr **argument,
                uint32_t count);
 

@@ -358,7 +358,10 @@ static void print_launch(StrBuf *out, const LoopProgram *program, const Launch *
     }
     for (uint32_t i = 0; i < launch->extent_count; i++)
         strbuf_printf(out, "%s%" PRId64, i ? ", " : "; ", launch->extent[i]);
-    strbuf_printf(out, ") for %" PRId64 "\n", launch->iterations);
+    strbuf_printf(out, ") for %" PRId64, launch->iterations);
+    if (launch->parts)
+        strbuf_printf(out, launch->chained ? " chained" : " in %" PRId64 " parts", launch->parts);
+    strbuf_puts(out, "\n");
 }
 
 void loop_program_print(StrBuf *out, const LoopProgram *program) {

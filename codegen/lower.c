@@ -72,11 +72,16 @@ static Launch lower_kernel(LoopProgram *program, Arena *scratch, const Graph *gr
     if (wrong)
         kdc_bug("kernel %u of `%s` (%s): %s", source->id, graph->name, l->kernel->name, wrong);
     Buffer *argument = arena_array(program->arena, Buffer, l->argument.count);
-    for (size_t i = 0; i < l->argument.count; i++) {
-        if (l->kernel->buffers.at[i].role != BUFFER_SCRATCH)
-            argument[launch.argument_count++] = l->argument.at[i];
+    Parts *falls = arena_array(program->arena, Parts, l->argument.count);
+    for (uint32_t i = 0; i < l->argument.count; i++) {
+        if (l->kernel->buffers.at[i].role == BUFFER_SCRATCH)
+            continue;
+        falls[launch.argument_count] =
+            chain_parts(l->kernel, i, l->places.at, l->places.count, iterations);
+        argument[launch.argument_count++] = l->argument.at[i];
     }
     launch.argument = argument;
+    launch.falls = falls;
     for (uint32_t i = 0; i < source->node_count; i++) {
         if (op_has(source->node[i]->op, CONTRACTS))
             launch.flops += reduce_flops(source->node[i]);
@@ -99,6 +104,8 @@ LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOpti
                      lower_kernel(program, &scratch, graph, graph->kernels.at[k]));
             arena_reset(&scratch);
         }
+        if (options->level > 0 && !options->profile)
+            chain_launches(arena, program, loops);
         vec_push(arena, &program->graphs, loops);
         if (loops->launches.count > launches)
             launches = loops->launches.count;

@@ -14,6 +14,7 @@
 #ifndef KDC_CODEGEN_LOWER_H
 #define KDC_CODEGEN_LOWER_H
 
+#include "codegen/chain.h"
 #include "codegen/codegen.h"
 #include "codegen/loops.h"
 
@@ -82,6 +83,7 @@ typedef struct Lower {
     Vec(Access) accesses;
     Vec(Split) splits;
     Vec(LoopExpr *) others; // index expressions used otherwise than in accesses
+    Vec(Place) places;      // of every access to an argument but those of whole matrices
 } Lower;
 
 // ---- elements (lower_element.c)
@@ -98,6 +100,8 @@ Ix lower_flat(Lower *l, const Type *type, const Ix *ix);
 void lower_reindex(Lower *l, const Type *from, const Ix *ix, const Type *to, Ix *result);
 /// The loop buffer of a node that lies in memory; `store`: it is written to.
 uint32_t lower_buffer(Lower *l, const Node *node, bool store);
+/// Notes that the buffer of `node` is read or written at `ix`.
+void lower_note_place(Lower *l, const Node *node, uint32_t buffer, const Ix *ix);
 void lower_store(Lower *l, const Node *node, const Ix *ix, Value value);
 Value lower_bind(Lower *l, const char *name, Value value);
 uint32_t lower_depth(const Lower *l, const LoopExpr *expr);

@@ -290,9 +290,18 @@ static void note_access(Lower *l, const LoopExpr *flat, const Type *type, bool i
                  (Access){(LoopExpr *)flat, type_count(type), l->nest, is_store});
 }
 
+void lower_note_place(Lower *l, const Node *node, uint32_t buffer, const Ix *ix) {
+    const Type *type = &node->type;
+    bool whole = type->rank == 0 || (type->block && type->block_axis == 0);
+    if (!l->kernel->prefetching)
+        vec_push(l->arena, &l->places,
+                 (Place){buffer, whole ? x_int(l->kernel, 0) : ix[0].x, whole ? 1 : type->dim[0]});
+}
+
 static Value load(Lower *l, const Node *node, const Ix *ix) {
     Ix flat = lower_flat(l, &node->type, ix);
     uint32_t buffer = lower_buffer(l, node, false);
+    lower_note_place(l, node, buffer, ix);
     uint32_t depth = ix_depth(l, flat);
     note_access(l, flat.x, &node->type, false);
     LoopExpr *x = x_load(l->kernel, buffer, join_digits(l, flat.x));
@@ -303,9 +312,10 @@ static Value load(Lower *l, const Node *node, const Ix *ix) {
 
 void lower_store(Lower *l, const Node *node, const Ix *ix, Value value) {
     Ix flat = lower_flat(l, &node->type, ix);
+    uint32_t buffer = lower_buffer(l, node, true);
     note_access(l, flat.x, &node->type, true);
-    loop_store(l->kernel, l->scope[l->top].body, lower_buffer(l, node, true),
-               join_digits(l, flat.x), value.x);
+    lower_note_place(l, node, buffer, ix);
+    loop_store(l->kernel, l->scope[l->top].body, buffer, join_digits(l, flat.x), value.x);
 }
 
 // ---- known elements

@@ -435,7 +435,8 @@ static void begin_run(Schedule *s, bool trial) {
     l->kernel = loop_kernel_new(trial ? l->arena : l->kept, l->name);
     memset(l->buffer_slot, 0, count * sizeof *l->buffer_slot);
     memset(l->memo, 0, count * sizeof(Memo *));
-    l->argument.count = l->accesses.count = l->splits.count = l->others.count = 0;
+    l->argument.count = l->accesses.count = l->splits.count = l->others.count =
+        l->places.count = 0;
     memset(l->inner_sums, 0, sizeof l->inner_sums);
     l->var_depth.count = l->let_depth.count = 0;
     l->top = 0;

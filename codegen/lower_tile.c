@@ -125,6 +125,7 @@ static LoopExpr *reread_sum(void *user, LoopBody *body, LoopExpr *const *index) 
     result_index(c, index, at);
     uint32_t buffer = lower_buffer(c->l, c->node, true);
     c->l->kernel->buffers.at[buffer].role = BUFFER_INOUT;
+    lower_note_place(c->l, c->node, buffer, at);
     return x_load(c->l->kernel, buffer, lower_flat(c->l, &c->node->type, at).x);
 }
 

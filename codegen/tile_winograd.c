@@ -451,6 +451,7 @@ static void emit_ahead(const Pieces *p, const Square *square, const Chunk *chunk
         io->store(io->user, inner, index, x_real(kernel, 0.0, p->shape->type));
     else
         loop_let(kernel, inner, "ahead", io->read(io->user, inner, square->which, index));
+    loop_prefetch_end(kernel);
 }
 
 // ---- forward
@@ -875,6 +876,7 @@ static void taps_ahead(const Kernels *k, LoopBody *body, LoopExpr *row, int64_t 
         else
             loop_let(kernel, body, "ahead", k->io->read(k->io->user, body, 0, index));
     }
+    loop_prefetch_end(kernel);
 }
 
 int64_t tile_winograd_kernel(const TileIO *io, ScalarType type, int64_t filters, int64_t channels,

@@ -116,12 +116,118 @@ static void contractions_count_their_work(void **state) {
     assert_int_equal(program->graphs.at[0]->launches.at[0].flops, 2 * 8 * 32 * 24);
 }
 
+// Two kernels in a row on [16, 64, 16, 16] and what it becomes: `second` stands between them and the
+// end.
+static const LoopGraph *two_kernels(const char *second, const char *kernel, const char *buffers) {
+    const char *text = arena_printf(&arena,
+                                    "module \"m\" f32\n"
+                                    "graph \"g\" free step_bytes=2097152 {\n"
+                                    "  %%0 = input \"x\" : f32[16, 64, 16, 16]\n"
+                                    "  %%1 = exp %%0\n"
+                                    "%s"
+                                    "  kernel %%1 -> %%1\n"
+                                    "%s"
+                                    "  buffer %%0 input size=1048576\n"
+                                    "  buffer %%1 step size=1048576\n"
+                                    "%s"
+                                    "}\n",
+                                    second, kernel, buffers);
+    return lower(text)->graphs.at[0];
+}
+
+// What reads of each image what was written of it runs image by image with its source.
+static void images_are_chained(void **state) {
+    (void)state;
+    const LoopGraph *graph = two_kernels("  %2 = sum %1 {axes=[2, 3], keep}\n"
+                                         "  %3 = output \"y\" %2\n",
+                                         "  kernel %2, %3 -> %3\n",
+                                         "  buffer %3 output size=4096\n");
+    const Launch *launch = graph->launches.at;
+    assert_int_equal(graph->launches.count, 2);
+    assert_int_equal(launch[0].parts, 16);
+    assert_false(launch[0].chained);
+    assert_true(launch[1].chained);
+    assert_int_equal(launch[1].parts, 16);
+    assert_int_equal(launch[0].iterations % 16, 0);
+    assert_int_equal(launch[1].iterations % 16, 0);
+}
+
+// A sum over the batch needs all images: a barrier stands before it.
+static void what_needs_all_images_waits(void **state) {
+    (void)state;
+    const LoopGraph *graph = two_kernels("  %2 = sum %1 {axes=[0, 2, 3], keep}\n"
+                                         "  %3 = output \"y\" %2\n",
+                                         "  kernel %2, %3 -> %3\n",
+                                         "  buffer %3 output size=256\n");
+    assert_int_equal(graph->launches.count, 2);
+    assert_int_equal(graph->launches.at[0].parts, 0);
+    assert_false(graph->launches.at[1].chained);
+}
+
+// So does one that meets the images in another order.
+static void other_images_are_not_chained(void **state) {
+    (void)state;
+    const LoopGraph *graph = two_kernels("  %2 = reverse %1 {axes=[0]}\n"
+                                         "  %3 = output \"y\" %2\n",
+                                         "  kernel %2, %3 -> %3\n",
+                                         "  buffer %3 output size=1048576\n");
+    assert_int_equal(graph->launches.at[0].parts, 0);
+    assert_false(graph->launches.at[1].chained);
+}
+
+// A third that works image by image too, but writes over what the first one wrote a line further on:
+// bytes of other images.
+static void overlapping_arrays_are_not_chained(void **state) {
+    (void)state;
+    const LoopGraph *graph = two_kernels("  %2 = sum %1 {axes=[1, 2, 3], keep}\n"
+                                         "  %3 = output \"s\" %2\n"
+                                         "  %4 = neg %0\n"
+                                         "  %5 = output \"y\" %4\n",
+                                         "  kernel %2, %3 -> %3\n"
+                                         "  kernel %4 -> %4\n"
+                                         "  kernel %5 -> %5\n",
+                                         "  buffer %3 output size=64\n"
+                                         "  buffer %4 step offset=64 size=1048576\n"
+                                         "  buffer %5 output index=1 offset=64 size=1048576\n");
+    const Launch *launch = graph->launches.at;
+    assert_int_equal(graph->launches.count, 4);
+    assert_true(launch[1].chained);
+    assert_false(launch[2].chained); // what writes over %1, shifted
+    assert_true(launch[3].chained);  // the output of that
+}
+
+// What has nothing to do with a chain steps out of its way.
+static void strangers_step_aside(void **state) {
+    (void)state;
+    const LoopGraph *graph = two_kernels("  %2 = input \"w\" : f32[8, 8]\n"
+                                         "  %3 = exp %2\n"
+                                         "  %4 = mul %1, %1\n"
+                                         "  %5 = output \"w\" %3\n"
+                                         "  %6 = output \"y\" %4\n",
+                                         "  kernel %3, %5 -> %5\n"
+                                         "  kernel %4, %6 -> %6\n",
+                                         "  buffer %2 input index=1 size=256\n"
+                                         "  buffer %5 output size=256\n"
+                                         "  buffer %6 output index=1 offset=256 size=1048576\n");
+    const Launch *launch = graph->launches.at;
+    assert_int_equal(graph->launches.count, 3);
+    assert_int_equal(launch[0].parts, 0);
+    assert_int_equal(launch[0].argument[0].size_bytes, 256);
+    assert_int_equal(launch[1].parts, 16);
+    assert_true(launch[2].chained);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(reshapes_cost_no_quotients, reset),
         cmocka_unit_test_teardown(one_shape_is_one_loop, reset),
         cmocka_unit_test_teardown(in_place_is_said, reset),
         cmocka_unit_test_teardown(contractions_count_their_work, reset),
+        cmocka_unit_test_teardown(images_are_chained, reset),
+        cmocka_unit_test_teardown(what_needs_all_images_waits, reset),
+        cmocka_unit_test_teardown(other_images_are_not_chained, reset),
+        cmocka_unit_test_teardown(overlapping_arrays_are_not_chained, reset),
+        cmocka_unit_test_teardown(strangers_step_aside, reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
