@@ -66,6 +66,20 @@ bool graph_has_grad(const Graph *graph) {
     return false;
 }
 
+uint8_t *live_nodes(const Graph *graph, Arena *scratch) {
+    size_t count = graph->nodes.count;
+    uint8_t *live = arena_array(scratch, uint8_t, count);
+    for (size_t i = count; i-- > 0;) {
+        const Node *node = graph->nodes.at[i];
+        if (!op_has(node->op, EFFECT) && !live[i])
+            continue;
+        live[i] = 1;
+        for (uint32_t k = 0; k < node->arity; k++)
+            live[node->operand[k]->id] = 1;
+    }
+    return live;
+}
+
 uint32_t *count_uses(const Graph *graph, Arena *scratch) {
     uint32_t *uses = arena_array(scratch, uint32_t, graph->nodes.count);
     for (size_t i = 0; i < graph->nodes.count; i++) {

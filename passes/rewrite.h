@@ -36,6 +36,8 @@ bool rewrite_end(Rewrite *rw);
 
 /// Whether the graph holds `grad` nodes, so that the identity of nodes still has meaning.
 bool graph_has_grad(const Graph *graph);
+/// Whether a root, a node with an effect, reaches each node, by id.
+uint8_t *live_nodes(const Graph *graph, Arena *scratch);
 /// How often each node of the graph is an operand, by id.
 uint32_t *count_uses(const Graph *graph, Arena *scratch);
 
