@@ -284,7 +284,7 @@ void kdrt_eigh_f32(const float *x, float *y, double *work, int64_t n, int64_t co
 void kdrt_eigh_f64(const double *x, double *y, double *work, int64_t n, int64_t count);
 static inline int64_t kdrt_eigh_work(int64_t n, int64_t count) {
     int64_t w = kdrt_whole_lanes(n);
-    return 4 * w * w + 4 * w + count * (1 + n);
+    return 6 * w * w + 4 * w + count * (1 + n);
 }
 
 /// Singular values and vectors of x [m, n]: y [count, 1 + m + n] holds the `count` largest values

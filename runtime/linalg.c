@@ -73,7 +73,7 @@ typedef struct Product {
 /// of each of them.
 typedef struct Eigen {
     double *a, *q;            // [w, w]; the rows of q become the vectors
-    double *turns;            // [2, w, w], of which `used` are
+    double *turns;            // [4, w, w], of which `used` are; 1.0 to 1.5 turns of n * n are usual
     double *d, *e, *beta, *p; // [w]
     int64_t n, w, used;
     bool has_rows; // q holds Q^T and what turns were made to it
@@ -84,7 +84,7 @@ static inline Eigen eigen_at(double *work, int64_t n) {
     Eigen t = {.a = work, .n = n, .w = w};
     t.q = t.a + w * w;
     t.turns = t.q + w * w;
-    t.d = t.turns + 2 * w * w;
+    t.d = t.turns + 4 * w * w;
     t.e = t.d + w;
     t.beta = t.e + w;
     t.p = t.beta + w;

@@ -172,8 +172,8 @@ static void small_values_keep_their_digits(void **state) {
     (void)state;
     // Squares of 1 and 1e-7 are a rounding error apart; the values are 1 and 1e-7, turned.
     const double c = 0.6, s = 0.8, small = 1e-7;
-    double x[4] = {c, s, -s * small, c * small}, y[2 * 5], work[512];
-    assert_true(kdrt_svd_work(2, 2, 2) <= 512);
+    double x[4] = {c, s, -s * small, c * small}, y[2 * 5], work[1024];
+    assert_true(kdrt_svd_work(2, 2, 2) <= 1024);
     kdrt_svd_f64(x, y, work, 2, 2, 2);
     assert_true(fabs(y[0] - 1) < 1e-15 && fabs(y[5] - small) < 1e-15 * small * 1e8);
     assert_true(fabs(fabs(y[8]) - s) < 1e-8 && fabs(fabs(y[9]) - c) < 1e-8);
@@ -183,7 +183,7 @@ static void what_is_not_finite_gives_nan(void **state) {
     (void)state;
     static const double bad[] = {NAN, INFINITY, -INFINITY};
     for (size_t i = 0; i < 3; i++) {
-        double x[4] = {1, 2, bad[i], 4}, y[2 * 5], work[512];
+        double x[4] = {1, 2, bad[i], 4}, y[2 * 5], work[1024];
         kdrt_svd_f64(x, y, work, 2, 2, 2);
         assert_true(isnan(y[0]) && isnan(y[9]));
         kdrt_eigh_f64(x, y, work, 2, 2);
@@ -195,8 +195,8 @@ static void single_precision_is_the_rounded_double(void **state) {
     (void)state;
     enum { M = 6, N = 4, ROW = 1 + M + N };
     float x[M * N], y[N * ROW];
-    double wide[M * N], z[N * ROW], work[512];
-    assert_true(kdrt_svd_work(M, N, N) <= 512);
+    double wide[M * N], z[N * ROW], work[1024];
+    assert_true(kdrt_svd_work(M, N, N) <= 1024);
     for (int64_t i = 0; i < M * N; i++)
         wide[i] = x[i] = (float)element(RANDOM, i / N, i % N);
     kdrt_svd_f32(x, y, work, M, N, N);

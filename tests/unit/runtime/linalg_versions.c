@@ -94,7 +94,7 @@ static void turns_beyond_their_area(void **state) {
     Eigen t = eigen_at(work, N);
     for (int64_t i = 0; i < N * N; i++)
         t.a[i / N * t.w + i % N] = x[i] + x[i % N * N + i / N];
-    for (; t.used + TURN <= 2 * t.w * t.w; t.used += TURN)
+    for (; t.used + TURN <= 4 * t.w * t.w; t.used += TURN)
         memcpy(t.turns + t.used, nothing, sizeof nothing);
     find_values_any(&t);
     assert_true(t.has_rows);
