@@ -218,13 +218,12 @@ static ConvShape image_shape(const Node *node, const Type *x, const Type *y) {
                        .out_height = y->dim[2],
                        .out_width = y->dim[3],
                        .padding = {node->attrs->padding.at[0], node->attrs->padding.at[1]},
-                       .groups = 1};
+                       .groups = node->attrs->groups};
 }
 
 static ConvShape conv_shape(const Node *node, const Type *x, const Type *w, const Type *y) {
     const Attrs *as = node->attrs;
     ConvShape shape = image_shape(node, x, y);
-    shape.groups = as->groups;
     for (int i = 0; i < 2; i++) {
         shape.kernel[i] = w->dim[w->rank - 2 + i];
         shape.stride[i] = as->stride.at[i];
@@ -264,10 +263,20 @@ static ConvShape winograd_shape(const Node *node, const Type *x, const Type *y) 
     return shape;
 }
 
+// The kernel that `u` is transformed of.
+static WinogradKernelShape winograd_kernel_shape(const Node *node, const Type *u) {
+    return (WinogradKernelShape){.type = scalar_type_of(u->dtype),
+                                 .filters = u->dim[1] * u->dim[3],
+                                 .channels = u->dim[2],
+                                 .groups = node->attrs->groups,
+                                 .flip = node->attrs->flip};
+}
+
 static int64_t tile_transformed(const Contraction *c, const TileIO *io) {
     const Node *node = c->node;
     const Type *y = &node->type, *x = &node->operand[0]->type;
     ConvShape shape;
+    WinogradKernelShape kernel;
     switch ((int)node->op) {
     case OP_winograd:
         shape = winograd_shape(node, x, y);
@@ -276,11 +285,12 @@ static int64_t tile_transformed(const Contraction *c, const TileIO *io) {
         shape = winograd_shape(node, x, &node->operand[1]->type);
         return tile_winograd_weight(io, &shape, node->attrs->parts);
     case OP_winograd_kernel:
-        return tile_winograd_kernel(io, scalar_type_of(y->dtype), y->dim[1] * y->dim[3], y->dim[2],
-                                    node->attrs->flip);
+        kernel = winograd_kernel_shape(node, y);
+        return tile_winograd_kernel(io, &kernel);
     default:
         kdc_assert(node->op == OP_winograd_kernel_adjoint);
-        return tile_winograd_kernel_adjoint(io, scalar_type_of(y->dtype), y->dim[0], y->dim[1]);
+        kernel = winograd_kernel_shape(node, x);
+        return tile_winograd_kernel_adjoint(io, &kernel);
     }
 }
 

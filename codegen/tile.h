@@ -62,16 +62,23 @@ int64_t tile_conv2d_weight(const TileIO *io, const ConvShape *shape, int64_t par
 int64_t tile_conv2d_weight_groups(const TileIO *io, const ConvShape *shape, int64_t parts);
 
 /// The ops of ir/winograd.h, for a 3x3 kernel of stride 1; u and its cotangent are
-/// [36, K / 16, C, 16]. Operands 0 and 1: x, u; output y.
+/// [36, K / 16, C / groups, 16], C / groups and K / groups multiples of 16. Operands 0 and 1: x, u;
+/// output y.
 int64_t tile_winograd(const TileIO *io, const ConvShape *shape);
 /// Operand 0: x; 1: dy; output du, or [parts, ...] as tile_conv2d_weight's.
 int64_t tile_winograd_weight(const TileIO *io, const ConvShape *shape, int64_t parts);
-/// Operand 0: w [K, C, 3, 3] (`flip`: [C, K, 3, 3]); output u.
-int64_t tile_winograd_kernel(const TileIO *io, ScalarType type, int64_t filters, int64_t channels,
-                             bool flip);
-/// Operand 0: du; output dw [K, C, 3, 3].
-int64_t tile_winograd_kernel_adjoint(const TileIO *io, ScalarType type, int64_t filters,
-                                     int64_t channels);
+/// A kernel of `filters` in all groups by `channels` of a group.
+typedef struct WinogradKernelShape {
+    ScalarType type;
+    int64_t filters, channels, groups;
+    bool flip;
+} WinogradKernelShape;
+
+/// Operand 0: w [filters, channels, 3, 3] (`flip`: [channels * groups, filters / groups, 3, 3]);
+/// output u [36, filters / 16, channels, 16].
+int64_t tile_winograd_kernel(const TileIO *io, const WinogradKernelShape *shape);
+/// Operand 0: du; output dw [filters, channels, 3, 3].
+int64_t tile_winograd_kernel_adjoint(const TileIO *io, const WinogradKernelShape *shape);
 
 /// out[b, m, n] = sum_k a[b, m, k] * b[b, k, n]; io reads operand 0 at [b, m, k], 1 at [b, k, n]
 /// and stores at [b, m, n]. `unit_n`: operand 1 is contiguous along n; otherwise it is packed into

@@ -36,6 +36,7 @@ enum {
     TASKS_WANTED = 16,       // iterations of the parallel loop
     FEWEST_FILTERS = 64,     // of a task, where filters are shared out
     KERNEL_CHANNELS = 16,    // of a task that transforms a kernel
+    TAPS = WINOGRAD_KERNEL * WINOGRAD_KERNEL,
 };
 
 /// How a batch is cut into chunks of pieces.
@@ -460,8 +461,9 @@ static void emit_ahead(const Pieces *p, const Square *square, const Chunk *chunk
 typedef struct Forward {
     Pieces p;
     uint32_t image, product;   // scratch: V, M
-    int64_t channels, filters; // filters of a task
+    int64_t channels, filters; // channels of a group, filters of a task
     int64_t vectors;           // blocks of filters in a tile
+    LoopExpr *first_channel;   // of the task's group
     LoopExpr *first_block;     // of the task's filters
 } Forward;
 
@@ -514,8 +516,8 @@ static void emit_product_tile(const Forward *f, LoopBody *body, LoopExpr *point,
     }
 }
 
-static void emit_product(const Forward *f, LoopBody *body, const Chunk *chunk,
-                         const Chunk *next) {
+static void emit_product(const Forward *f, LoopBody *body, const Chunk *chunk, const Chunk *next,
+                         LoopExpr *next_channel) {
     LoopKernel *kernel = f->p.io->kernel;
     int64_t most = SUMS_MAX / f->vectors;
     most = int_min(most, 16);
@@ -531,9 +533,9 @@ static void emit_product(const Forward *f, LoopBody *body, const Chunk *chunk,
     LoopExpr *turn = x_add(kernel, x_mul(kernel, point, groups), group);
     turn = x_add(kernel, x_mul(kernel, turn, full), tile);
     Square x = image_square(f->p.shape), y = result_square(f->p.shape);
-    LoopExpr *channel = x_int(kernel, 0), *filter = x_mul(kernel, f->first_block, TILE_BLOCK);
+    LoopExpr *filter = x_mul(kernel, f->first_block, TILE_BLOCK);
     int64_t turns = POINTS * groups * full;
-    emit_ahead(&f->p, &x, next, tiles, channel, f->channels, turn, turns, false);
+    emit_ahead(&f->p, &x, next, tiles, next_channel, f->channels, turn, turns, false);
     emit_ahead(&f->p, &y, chunk, tiles, filter, f->filters, turn, turns, true);
     emit_product_tile(f, tiles, point, block, x_mul(kernel, tile, width), width);
     if (rest)
@@ -576,8 +578,8 @@ static int64_t vectors_of(int64_t blocks) {
     return blocks % 2 == 0 ? 2 : blocks % 3 == 0 ? 3 : 1;
 }
 
-/// Parts of the filters, each a task that transforms the image anew: one where chunks are enough to
-/// share out; never so many that the transforms weigh against the products.
+/// Parts of a group's filters, each a task that transforms the image anew: one where the chunks of
+/// all groups are enough to share out; never so many that the transforms weigh against the products.
 static int64_t filter_parts(int64_t filters, int64_t chunks) {
     int64_t parts = 1;
     while (parts * chunks < TASKS_WANTED && filters / parts % (2 * FEWEST_FILTERS) == 0)
@@ -585,35 +587,50 @@ static int64_t filter_parts(int64_t filters, int64_t chunks) {
     return parts;
 }
 
+/// The first channel of a task's group, each of `tasks`.
+static LoopExpr *group_channel(LoopKernel *kernel, LoopBody *body, LoopExpr *task, int64_t groups,
+                               int64_t tasks, int64_t channels) {
+    if (groups == 1)
+        return x_int(kernel, 0);
+    LoopExpr *group = loop_let(kernel, body, "group", x_div(kernel, task, tasks));
+    return x_mul(kernel, group, channels);
+}
+
 int64_t tile_winograd(const TileIO *io, const ConvShape *shape) {
     LoopKernel *kernel = io->kernel;
-    bool is_short = shape->channels + shape->filters <= SHORT_CHANNELS;
-    Forward f = {.p = cut(io, shape, is_short ? SHORT_CHUNK : CHUNK), .channels = shape->channels};
+    int64_t groups = shape->groups, filters = shape->filters / groups; // of a group
+    int64_t channels = shape->channels / groups;
+    bool is_short = channels + filters <= SHORT_CHANNELS;
+    Forward f = {.p = cut(io, shape, is_short ? SHORT_CHUNK : CHUNK), .channels = channels};
     int64_t chunks = ceil_div(shape->batch, f.p.images) * f.p.row_chunks;
-    int64_t parts = filter_parts(shape->filters, chunks), tasks = parts * chunks;
-    f.filters = shape->filters / parts;
+    int64_t parts = filter_parts(filters, groups * chunks), tasks = groups * parts * chunks;
+    f.filters = filters / parts;
     f.vectors = vectors_of(f.filters / TILE_BLOCK);
     f.image = scratch_of(&f.p, "v", f.channels);
     f.product = scratch_of(&f.p, "m", f.filters);
     LoopStmt *loop = loop_for(kernel, &kernel->body, LOOP_PARALLEL, "task", x_int(kernel, 0),
                               x_int(kernel, tasks), 1);
-    LoopExpr *number = loop_var(kernel, loop);
+    LoopExpr *task = loop_var(kernel, loop), *number = task;
     f.first_block = x_int(kernel, 0);
-    if (parts > 1) { // all chunks of a part in a row: its share of the kernel stays near
-        LoopExpr *part = loop_let(kernel, &loop->body, "filters", x_div(kernel, number, chunks));
+    f.first_channel = group_channel(kernel, &loop->body, task, groups, parts * chunks, channels);
+    if (groups * parts > 1) { // all chunks of a part in a row: its share of the kernel stays near
+        LoopExpr *part = loop_let(kernel, &loop->body, "filters", x_div(kernel, task, chunks));
         f.first_block = x_mul(kernel, part, f.filters / TILE_BLOCK);
-        number = loop_let(kernel, &loop->body, "chunk", x_mod(kernel, number, chunks));
+        number = loop_let(kernel, &loop->body, "chunk", x_mod(kernel, task, chunks));
     }
     Chunk chunk = chunk_at(&f.p, &loop->body, number, x_int(kernel, 0), x_int(kernel, shape->batch),
                            shape->batch % f.p.images == 0);
     Square square = image_square(shape);
-    emit_image(&f.p, &square, &chunk, &loop->body, x_int(kernel, 0), f.image, f.channels);
-    LoopExpr *last = x_int(kernel, chunks - 1);
-    LoopExpr *next_number = x2(kernel, X_min, x_offset(kernel, number, 1), last);
-    next_number = loop_let(kernel, &loop->body, "next", next_number);
+    emit_image(&f.p, &square, &chunk, &loop->body, f.first_channel, f.image, channels);
+    // The chunk after this one may be another part's first.
+    LoopExpr *next_task = x2(kernel, X_min, x_offset(kernel, task, 1), x_int(kernel, tasks - 1));
+    next_task = loop_let(kernel, &loop->body, "next", next_task);
+    LoopExpr *next_channel =
+        group_channel(kernel, &loop->body, next_task, groups, parts * chunks, channels);
+    LoopExpr *next_number = groups * parts > 1 ? x_mod(kernel, next_task, chunks) : next_task;
     Chunk next = chunk_at(&f.p, &loop->body, next_number, x_int(kernel, 0),
                           x_int(kernel, shape->batch), true);
-    emit_product(&f, &loop->body, &chunk, &next);
+    emit_product(&f, &loop->body, &chunk, &next, next_channel);
     emit_result(&f, &chunk, &loop->body);
     return tasks;
 }
@@ -627,7 +644,8 @@ typedef struct ByKernel {
     int64_t channels, filters; // of a task
     int64_t vectors, width;    // of a tile: blocks of filters, channels
     int64_t parts;
-    LoopExpr *part, *channel, *block; // first of the task; blocks of filters
+    LoopExpr *part, *channel, *block; // first of the task; channels of its group, blocks of filters
+    LoopExpr *image_channel;          // `channel` in the image
 } ByKernel;
 
 /// Places of a tile's sums in the result.
@@ -702,7 +720,7 @@ static void emit_chunk(const ByKernel *b, LoopBody *body, const Chunk *chunk, co
     LoopKernel *kernel = b->p.io->kernel;
     Square x = image_square(shape);
     Square dy = result_square(shape);
-    emit_image(&b->p, &x, chunk, body, b->channel, b->image, b->channels);
+    emit_image(&b->p, &x, chunk, body, b->image_channel, b->image, b->channels);
     emit_image(&b->p, &dy, chunk, body, x_mul(kernel, b->block, TILE_BLOCK), b->cotangent,
                b->filters);
     // Either there is one image or all rows are there, so the pieces lie one after another.
@@ -716,7 +734,7 @@ static void emit_chunk(const ByKernel *b, LoopBody *body, const Chunk *chunk, co
     LoopExpr *turn = x_add(kernel, x_mul(kernel, point, groups), group);
     turn = x_add(kernel, x_mul(kernel, turn, tiles), tile);
     int64_t turns = POINTS * groups * tiles;
-    emit_ahead(&b->p, &x, next_chunk, body, next->channel, b->channels, turn, turns, false);
+    emit_ahead(&b->p, &x, next_chunk, body, next->image_channel, b->channels, turn, turns, false);
     emit_ahead(&b->p, &dy, next_chunk, body, x_mul(kernel, next->block, TILE_BLOCK), b->filters,
                turn, turns, false);
     emit_kernel_tile(b, body, point, x_mul(kernel, group, b->vectors),
@@ -726,12 +744,18 @@ static void emit_chunk(const ByKernel *b, LoopBody *body, const Chunk *chunk, co
 /// Finds part, channels and filters of a task.
 static void choose_task(ByKernel *b, LoopBody *body, LoopExpr *task) {
     LoopKernel *kernel = b->p.io->kernel;
-    int64_t channel_blocks = b->p.shape->channels / b->channels;
+    int64_t group_channels = b->p.shape->channels / b->p.shape->groups;
+    int64_t channel_blocks = group_channels / b->channels;
     int64_t filter_blocks = b->p.shape->filters / b->filters;
+    int64_t group_blocks = filter_blocks / b->p.shape->groups;
     LoopExpr *cb = loop_let(kernel, body, "cb", x_mod(kernel, task, channel_blocks));
     LoopExpr *rest = x_div(kernel, task, channel_blocks);
     LoopExpr *kb = loop_let(kernel, body, "kb", x_mod(kernel, rest, filter_blocks));
-    b->channel = x_mul(kernel, cb, b->channels);
+    b->channel = b->image_channel = x_mul(kernel, cb, b->channels);
+    if (b->p.shape->groups > 1) {
+        LoopExpr *group = loop_let(kernel, body, "group", x_div(kernel, kb, group_blocks));
+        b->image_channel = x_add(kernel, x_mul(kernel, group, group_channels), b->channel);
+    }
     b->block = x_mul(kernel, kb, b->filters / TILE_BLOCK);
     b->part = b->parts > 1 ? loop_let(kernel, body, "part", x_div(kernel, rest, filter_blocks))
                            : x_int(kernel, 0);
@@ -740,8 +764,8 @@ static void choose_task(ByKernel *b, LoopBody *body, LoopExpr *task) {
 int64_t tile_winograd_weight(const TileIO *io, const ConvShape *shape, int64_t parts) {
     LoopKernel *kernel = io->kernel;
     ByKernel b = {.p = cut(io, shape, CHUNK),
-                  .channels = winograd_task_channels(shape->channels),
-                  .filters = winograd_task_channels(shape->filters),
+                  .channels = winograd_task_channels(shape->channels / shape->groups),
+                  .filters = winograd_task_channels(shape->filters / shape->groups),
                   .parts = parts};
     b.vectors = int_min(4, b.filters / TILE_BLOCK);
     b.width = WEIGHT_SUMS / b.vectors;
@@ -750,7 +774,7 @@ int64_t tile_winograd_weight(const TileIO *io, const ConvShape *shape, int64_t p
 
     int64_t part_images = ceil_div(shape->batch, parts ? parts : 1);
     int64_t chunks = ceil_div(part_images, b.p.images) * b.p.row_chunks;
-    int64_t tasks = (parts ? parts : 1) * (shape->channels / b.channels) *
+    int64_t tasks = (parts ? parts : 1) * (shape->channels / shape->groups / b.channels) *
                     (shape->filters / b.filters);
     LoopStmt *loop = loop_for(kernel, &kernel->body, LOOP_PARALLEL, "task", x_int(kernel, 0),
                               x_int(kernel, tasks), 1);
@@ -787,22 +811,21 @@ int64_t tile_winograd_weight(const TileIO *io, const ConvShape *shape, int64_t p
 /// in vectors 16 filters do: in between stands scratch [channels, 9, 16], copied one by one.
 typedef struct Kernels {
     const TileIO *io;
-    ScalarType type;
+    const WinogradKernelShape *shape;
     LoopBody *body; // of the task
     LoopExpr *block, *first, *count;
     LoopExpr *next_block, *next_first; // of the next task
     uint32_t scratch;
 } Kernels;
 
-static Kernels over_kernels(const TileIO *io, ScalarType type, int64_t filters, int64_t channels,
-                            int64_t *tasks) {
+static Kernels over_kernels(const TileIO *io, const WinogradKernelShape *shape, int64_t *tasks) {
     LoopKernel *kernel = io->kernel;
-    int64_t parts = ceil_div(channels, KERNEL_CHANNELS);
-    *tasks = filters / TILE_BLOCK * parts;
+    int64_t channels = shape->channels, parts = ceil_div(channels, KERNEL_CHANNELS);
+    *tasks = shape->filters / TILE_BLOCK * parts;
     LoopStmt *loop = loop_for(kernel, &kernel->body, LOOP_PARALLEL, "task", x_int(kernel, 0),
                               x_int(kernel, *tasks), 1);
     LoopExpr *task = loop_var(kernel, loop);
-    Kernels k = {.io = io, .type = type, .body = &loop->body};
+    Kernels k = {.io = io, .shape = shape, .body = &loop->body};
     k.count = x_int(kernel, KERNEL_CHANNELS);
     k.block = loop_let(kernel, k.body, "block", x_div(kernel, task, parts));
     LoopExpr *part = loop_let(kernel, k.body, "part", x_mod(kernel, task, parts));
@@ -816,36 +839,52 @@ static Kernels over_kernels(const TileIO *io, ScalarType type, int64_t filters, 
         LoopExpr *left = x_sub(kernel, x_int(kernel, channels), k.first);
         k.count = loop_let(kernel, k.body, "channels", x2(kernel, X_min, left, k.count));
     }
-    k.scratch = loop_buffer(kernel, "w", type, BUFFER_SCRATCH,
-                            KERNEL_CHANNELS * WINOGRAD_KERNEL * WINOGRAD_KERNEL * TILE_BLOCK);
+    k.scratch = loop_buffer(kernel, "w", shape->type, BUFFER_SCRATCH,
+                            KERNEL_CHANNELS * TAPS * TILE_BLOCK);
     return k;
 }
 
 /// The place of a tap in scratch.
 static LoopExpr *tap_at(const Kernels *k, LoopExpr *channel, int tap, LoopExpr *lane) {
     LoopKernel *kernel = k->io->kernel;
-    LoopExpr *line = x_mul(kernel, channel, WINOGRAD_KERNEL * WINOGRAD_KERNEL);
+    LoopExpr *line = x_mul(kernel, channel, TAPS);
     return x_add(kernel, x_mul(kernel, x_offset(kernel, line, tap), TILE_BLOCK), lane);
 }
 
-/// Copies the taps of the task to scratch, or from there. `flip`: they lie [C, K, 3, 3] and turned
-/// around.
-static void copy_taps(const Kernels *k, bool to_scratch, bool flip) {
+/// Where a tap lies in w, of a filter of a block and a channel of its group. `flip`: turned around,
+/// what is a channel there is a filter of w, counted through all groups, and what is a filter there
+/// a channel of its group.
+static void place_in_memory(const Kernels *k, LoopExpr *block, LoopExpr *filter, LoopExpr *channel,
+                            int tap, LoopExpr **index) {
+    LoopKernel *kernel = k->io->kernel;
+    const WinogradKernelShape *shape = k->shape;
+    if (shape->flip && shape->groups > 1) {
+        int64_t group_blocks = shape->filters / shape->groups / TILE_BLOCK;
+        LoopExpr *group = x_div(kernel, block, group_blocks);
+        channel = x_add(kernel, x_mul(kernel, group, shape->channels), channel);
+        block = x_mod(kernel, block, group_blocks);
+    }
+    filter = x_add(kernel, x_mul(kernel, block, TILE_BLOCK), filter);
+    index[0] = shape->flip ? channel : filter;
+    index[1] = shape->flip ? filter : channel;
+    index[2] = x_int(kernel, tap / WINOGRAD_KERNEL);
+    index[3] = x_int(kernel, tap % WINOGRAD_KERNEL);
+}
+
+/// Copies the taps of the task to scratch, or from there.
+static void copy_taps(const Kernels *k, bool to_scratch) {
     LoopKernel *kernel = k->io->kernel;
     LoopBody *body = k->body;
+    bool flip = k->shape->flip;
     LoopExpr *end[2] = {x_int(kernel, TILE_BLOCK), k->count}, *at[2]; // filter, channel
     for (int i = 0; i < 2; i++) {                                     // as they lie in memory
         int which = flip ? 1 - i : i;
         at[which] = over(kernel, &body, LOOP_SERIAL, which ? "c" : "filter", end[which]);
     }
-    LoopExpr *filter = x_add(kernel, x_mul(kernel, k->block, TILE_BLOCK), at[0]);
     LoopExpr *channel = x_add(kernel, k->first, at[1]);
-    for (int tap = 0; tap < WINOGRAD_KERNEL * WINOGRAD_KERNEL; tap++) {
-        int row = tap / WINOGRAD_KERNEL, column = tap % WINOGRAD_KERNEL;
-        LoopExpr *index[4] = {flip ? channel : filter, flip ? filter : channel,
-                              x_int(kernel, flip ? 2 - row : row),
-                              x_int(kernel, flip ? 2 - column : column)};
-        LoopExpr *place = tap_at(k, at[1], tap, at[0]);
+    for (int tap = 0; tap < TAPS; tap++) {
+        LoopExpr *index[4], *place = tap_at(k, at[1], tap, at[0]);
+        place_in_memory(k, k->block, at[0], channel, flip ? TAPS - 1 - tap : tap, index);
         if (to_scratch)
             loop_store(kernel, body, k->scratch, place, k->io->read(k->io->user, body, 0, index));
         else
@@ -855,45 +894,43 @@ static void copy_taps(const Kernels *k, bool to_scratch, bool flip) {
 
 /// Asks for the taps of a filter (`flip`: of a channel), lines that lie together: of the next task,
 /// to be read, or of this one, to be stored.
-static void taps_ahead(const Kernels *k, LoopBody *body, LoopExpr *row, int64_t channels, bool flip,
-                       bool is_store) {
-    enum { TAPS = WINOGRAD_KERNEL * WINOGRAD_KERNEL, LINE = TILE_BLOCK };
+static void taps_ahead(const Kernels *k, LoopBody *body, LoopExpr *row, bool is_store) {
+    enum { LINE = TILE_BLOCK };
     LoopKernel *kernel = k->io->kernel;
+    int64_t channels = k->shape->channels;
+    bool flip = k->shape->flip;
     body = &loop_prefetch(kernel, body)->body;
     for (int i = 0; i < TAPS * KERNEL_CHANNELS / LINE; i++) {
         int tap = i * LINE % TAPS;
         LoopExpr *at[2] = {row, x_int(kernel, i * LINE / TAPS)};
         LoopExpr *block = is_store ? k->block : k->next_block;
         LoopExpr *channel = x_add(kernel, is_store ? k->first : k->next_first, at[!flip]);
-        LoopExpr *filter = x_add(kernel, x_mul(kernel, block, TILE_BLOCK), at[flip]);
         if (channels % KERNEL_CHANNELS)
             channel = x2(kernel, X_min, channel, x_int(kernel, channels - 1));
-        LoopExpr *index[4] = {flip ? channel : filter, flip ? filter : channel,
-                              x_int(kernel, tap / WINOGRAD_KERNEL),
-                              x_int(kernel, tap % WINOGRAD_KERNEL)};
+        LoopExpr *index[4];
+        place_in_memory(k, block, at[flip], channel, tap, index);
         if (is_store)
-            k->io->store(k->io->user, body, index, x_real(kernel, 0.0, k->type));
+            k->io->store(k->io->user, body, index, x_real(kernel, 0.0, k->shape->type));
         else
             loop_let(kernel, body, "ahead", k->io->read(k->io->user, body, 0, index));
     }
     loop_prefetch_end(kernel);
 }
 
-int64_t tile_winograd_kernel(const TileIO *io, ScalarType type, int64_t filters, int64_t channels,
-                             bool flip) {
+int64_t tile_winograd_kernel(const TileIO *io, const WinogradKernelShape *shape) {
     LoopKernel *kernel = io->kernel;
     LoopExpr *lane, *x[PIECE * PIECE], *y[PIECE * PIECE];
     int64_t tasks;
-    Kernels k = over_kernels(io, type, filters, channels, &tasks);
-    copy_taps(&k, true, flip);
+    Kernels k = over_kernels(io, shape, &tasks);
+    copy_taps(&k, true);
     LoopBody *body = k.body;
     LoopExpr *channel = over(kernel, &body, LOOP_SERIAL, "c", k.count);
-    taps_ahead(&k, body, channel, channels, flip, false);
+    taps_ahead(&k, body, channel, false);
     body = open_lanes(kernel, body, &lane);
-    for (int tap = 0; tap < WINOGRAD_KERNEL * WINOGRAD_KERNEL; tap++)
+    for (int tap = 0; tap < TAPS; tap++)
         x[tap / WINOGRAD_KERNEL * PIECE + tap % WINOGRAD_KERNEL] = loop_let(
             kernel, body, "w", x_load(kernel, k.scratch, tap_at(&k, channel, tap, lane)));
-    Transform t = {kernel, body, type};
+    Transform t = {kernel, body, shape->type};
     sandwich(&t, &winograd_kernel, false, x, y);
     for (int i = 0; i < POINTS; i++) {
         LoopExpr *index[4] = {x_int(kernel, i), k.block, x_add(kernel, k.first, channel), lane};
@@ -902,25 +939,24 @@ int64_t tile_winograd_kernel(const TileIO *io, ScalarType type, int64_t filters,
     return tasks;
 }
 
-int64_t tile_winograd_kernel_adjoint(const TileIO *io, ScalarType type, int64_t filters,
-                                     int64_t channels) {
+int64_t tile_winograd_kernel_adjoint(const TileIO *io, const WinogradKernelShape *shape) {
     LoopKernel *kernel = io->kernel;
     LoopExpr *lane, *x[PIECE * PIECE], *y[PIECE * PIECE];
     int64_t tasks;
-    Kernels k = over_kernels(io, type, filters, channels, &tasks);
+    Kernels k = over_kernels(io, shape, &tasks);
     LoopBody *body = k.body;
     LoopExpr *channel = over(kernel, &body, LOOP_SERIAL, "c", k.count);
-    taps_ahead(&k, body, channel, channels, false, true);
+    taps_ahead(&k, body, channel, true);
     body = open_lanes(kernel, body, &lane);
     for (int i = 0; i < POINTS; i++) {
         LoopExpr *index[4] = {x_int(kernel, i), k.block, x_add(kernel, k.first, channel), lane};
         x[i] = loop_let(kernel, body, "du", io->read(io->user, body, 0, index));
     }
-    Transform t = {kernel, body, type};
+    Transform t = {kernel, body, shape->type};
     sandwich(&t, &winograd_kernel, true, x, y);
-    for (int tap = 0; tap < WINOGRAD_KERNEL * WINOGRAD_KERNEL; tap++)
+    for (int tap = 0; tap < TAPS; tap++)
         loop_store(kernel, body, k.scratch, tap_at(&k, channel, tap, lane),
                    y[tap / WINOGRAD_KERNEL * PIECE + tap % WINOGRAD_KERNEL]);
-    copy_taps(&k, false, false);
+    copy_taps(&k, false);
     return tasks;
 }

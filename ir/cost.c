@@ -36,7 +36,7 @@ static int64_t winograd_macs(const Node *node) {
     int64_t shown = image->type.dim[2] * image->type.dim[3];
     int64_t made = node->type.dim[2] * node->type.dim[3];
     bool adjoint = kernel->op == OP_winograd_kernel ? kernel->attrs->flip : shown < made;
-    return 9 * image->type.dim[0] * (adjoint ? shown : made) * image->type.dim[1] *
+    return 9 * image->type.dim[0] * (adjoint ? shown : made) * kernel->type.dim[2] *
            node->type.dim[1];
 }
 
@@ -51,11 +51,11 @@ int64_t node_macs(const Node *node) {
         return conv_macs(&node->operand[0]->type, &node->operand[1]->type);
     if (node->op == OP_conv2d_weight)
         return conv_macs(&node->operand[1]->type, &node->type);
-    // What the direct sums would take: nine products for each pixel, filter and channel.
+    // What the direct sums would take: nine products for each pixel, filter and channel of its group.
     if (node->op == OP_winograd)
         return winograd_macs(node);
     if (node->op == OP_winograd_weight)
-        return 9 * type_count(&node->operand[1]->type) * node->operand[0]->type.dim[1];
+        return 9 * type_count(&node->operand[1]->type) * node->type.dim[node->type.rank - 2];
     return 0; // transforms
 }
 

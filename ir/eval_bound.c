@@ -354,7 +354,7 @@ static void bound_tiled(Bound *b) {
     const EvalCall *call = b->call;
     const Tensor *x0 = call->x[0], *x1 = call->x[call->arity - 1];
     const int64_t *image = x0->type.dim;
-    int64_t terms = call->op == OP_winograd ? image[1] : image[0] * image[2] * image[3];
+    int64_t terms = call->op == OP_winograd ? x1->type.dim[2] : image[0] * image[2] * image[3];
     EvalCall sized = *call;
     sized.magnitudes = true;
     b->call = &sized;

@@ -668,7 +668,16 @@ static bool winograd_places(Infer *in, const Type *x, int64_t out[2]) {
     return true;
 }
 
-// [36, K / 16, C, 16], C in whole blocks as well.
+// Channels, or filters, in whole blocks in each of the groups.
+static bool are_whole_groups(Infer *in, int64_t channels) {
+    int64_t groups = in->attrs->groups;
+    if (groups < 1 || channels % groups || channels / groups % WINOGRAD_BLOCK)
+        return refuse(in, "%" PRId64 " channels in %" PRId64 " groups are no whole blocks of 16",
+                      channels, groups);
+    return true;
+}
+
+// [36, K / 16, C / groups, 16], C / groups in whole blocks as well.
 static bool is_transformed(Infer *in, const Type *u) {
     if (!has_rank(in, u, 4, "the transformed kernel"))
         return false;
@@ -682,12 +691,13 @@ static bool infer_winograd(Infer *in) {
     int64_t out[2];
     if (!same_dtype(in, x, u) || !winograd_places(in, x, out) || !is_transformed(in, u))
         return false;
-    if (u->dim[2] != x->dim[1])
+    int64_t groups = in->attrs->groups, filters = u->dim[1] * WINOGRAD_BLOCK;
+    if (!are_whole_groups(in, filters))
+        return false;
+    if (u->dim[2] * groups != x->dim[1])
         return refuse(in, "the kernel takes %" PRId64 " channels, the image has %" PRId64,
-                      u->dim[2], x->dim[1]);
-    *in->y = (Type){.dtype = x->dtype,
-                    .rank = 4,
-                    .dim = {x->dim[0], u->dim[1] * WINOGRAD_BLOCK, out[0], out[1]}};
+                      u->dim[2] * groups, x->dim[1]);
+    *in->y = (Type){.dtype = x->dtype, .rank = 4, .dim = {x->dim[0], filters, out[0], out[1]}};
     return true;
 }
 
@@ -697,13 +707,14 @@ static bool infer_winograd_weight(Infer *in) {
     if (!same_dtype(in, x, dy) || !winograd_places(in, x, out) ||
         !has_rank(in, dy, 4, "the cotangent"))
         return false;
-    if (dy->dim[0] != x->dim[0] || dy->dim[2] != out[0] || dy->dim[3] != out[1] ||
-        dy->dim[1] % WINOGRAD_BLOCK || x->dim[1] % WINOGRAD_BLOCK)
+    if (dy->dim[0] != x->dim[0] || dy->dim[2] != out[0] || dy->dim[3] != out[1])
         return refuse(in, "%s is no cotangent for %s", text_of(in, dy), text_of(in, x));
+    if (!are_whole_groups(in, x->dim[1]) || !are_whole_groups(in, dy->dim[1]))
+        return false;
     if (parts < 0 || parts > x->dim[0])
         return refuse(in, "%" PRId64 " parts of a batch of %" PRId64, parts, x->dim[0]);
-    int64_t dim[5] = {parts, WINOGRAD_POINTS, dy->dim[1] / WINOGRAD_BLOCK, x->dim[1],
-                      WINOGRAD_BLOCK};
+    int64_t dim[5] = {parts, WINOGRAD_POINTS, dy->dim[1] / WINOGRAD_BLOCK,
+                      x->dim[1] / in->attrs->groups, WINOGRAD_BLOCK};
     return set_shape(in, x->dtype, parts ? dim : dim + 1, parts ? 5 : 4);
 }
 
@@ -711,10 +722,13 @@ static bool infer_winograd_kernel(Infer *in) {
     const Type *w = in->x[0];
     if (!is_float(in, w) || !has_rank(in, w, 4, "the kernel"))
         return false;
-    int64_t filters = w->dim[in->attrs->flip ? 1 : 0], channels = w->dim[in->attrs->flip ? 0 : 1];
-    if (w->dim[2] != WINOGRAD_KERNEL || w->dim[3] != WINOGRAD_KERNEL || filters % WINOGRAD_BLOCK ||
-        channels % WINOGRAD_BLOCK)
+    if (w->dim[2] != WINOGRAD_KERNEL || w->dim[3] != WINOGRAD_KERNEL || w->dim[1] % WINOGRAD_BLOCK)
         return refuse(in, "%s is no 3x3 kernel of whole blocks", text_of(in, w));
+    if (!are_whole_groups(in, w->dim[0]))
+        return false;
+    int64_t groups = in->attrs->groups;
+    int64_t filters = in->attrs->flip ? w->dim[1] * groups : w->dim[0];
+    int64_t channels = in->attrs->flip ? w->dim[0] / groups : w->dim[1];
     int64_t dim[4] = {WINOGRAD_POINTS, filters / WINOGRAD_BLOCK, channels, WINOGRAD_BLOCK};
     return set_shape(in, w->dtype, dim, 4);
 }

@@ -24,7 +24,8 @@ enum {
 /// What a convolution is as a sum: an image by a kernel to a result, whichever of the three is
 /// asked.
 typedef struct Shape {
-    int64_t batch, channels, filters;
+    int64_t batch, groups;
+    int64_t channels, filters; // of a group
     int64_t out[2];
     int64_t taps[2]; // row taps, column taps that fall inside the image, over all places
 } Shape;
@@ -52,11 +53,14 @@ static int64_t taps_inside(int64_t extent, int64_t padding, int64_t out) {
 /// False if F(4x4, 3x3) does not compute such a convolution.
 static bool shape_of(const Node *node, const Type *x, const Type *w, const Type *y, Shape *shape) {
     const Attrs *as = node->attrs;
-    if (node->type.dtype != DT_F32 || as->groups != 1 || as->parts || !all_are(as->stride, 1) ||
+    if (node->type.dtype != DT_F32 || as->parts || !all_are(as->stride, 1) ||
         !all_are(as->dilation, 1) || w->dim[2] != WINOGRAD_KERNEL || w->dim[3] != WINOGRAD_KERNEL ||
-        w->dim[0] % BLOCK || w->dim[1] % BLOCK)
+        w->dim[0] / as->groups % BLOCK || w->dim[1] % BLOCK)
         return false;
-    *shape = (Shape){.batch = x->dim[0], .channels = w->dim[1], .filters = w->dim[0]};
+    *shape = (Shape){.batch = x->dim[0],
+                     .groups = as->groups,
+                     .channels = w->dim[1],
+                     .filters = w->dim[0] / as->groups};
     for (int i = 0; i < 2; i++) {
         int64_t before = as->padding.at[i], after = as->padding.at[2 + i];
         if (before > WINOGRAD_KERNEL - 1 || after > WINOGRAD_KERNEL - 1)
@@ -74,6 +78,7 @@ static bool is_faster(const Shape *shape) {
                     (double)winograd_pieces(shape->out[1]);
     if (pieces < LEAST_PIECES)
         return false;
+    // All that follows is of one group.
     double direct = (double)shape->batch * (double)shape->taps[0] * (double)shape->taps[1] * blocks;
     double transforms = 200 * (channels + filters) / BLOCK;
     double products = 1.1 * WINOGRAD_POINTS * blocks; // the kernel comes from afar
@@ -87,29 +92,36 @@ static Node *append(Graph *graph, const Node *node, Op op, Node *a, Node *b, con
 }
 
 static Node *forward(Graph *graph, const Node *node, Node *x, Node *w) {
-    Attrs none = {0}, attrs = {.padding = node->attrs->padding};
+    int64_t groups = node->attrs->groups;
+    Attrs kernel = {.groups = groups};
+    Attrs attrs = {.padding = node->attrs->padding, .groups = groups};
     return append(graph, node, OP_winograd, x,
-                  append(graph, node, OP_winograd_kernel, w, NULL, &none), &attrs);
+                  append(graph, node, OP_winograd_kernel, w, NULL, &kernel), &attrs);
 }
 
 static Node *by_input(Graph *graph, const Node *node, Node *dy, Node *w) {
     int64_t padding[4];
     for (int i = 0; i < 4; i++)
         padding[i] = WINOGRAD_KERNEL - 1 - node->attrs->padding.at[i];
-    Attrs flip = {.flip = true}, attrs = {.padding = {4, padding}};
+    int64_t groups = node->attrs->groups;
+    Attrs flip = {.groups = groups, .flip = true};
+    Attrs attrs = {.padding = {4, padding}, .groups = groups};
     return append(graph, node, OP_winograd, dy,
                   append(graph, node, OP_winograd_kernel, w, NULL, &flip), &attrs);
 }
 
 /// The sum over all pieces gives few kernels: ranges of the batch apart, then together.
 static Node *by_weight(Graph *graph, const Node *node, const Shape *shape, Node *x, Node *dy) {
-    int64_t tasks = shape->channels / winograd_task_channels(shape->channels) *
+    int64_t tasks = shape->groups * (shape->channels / winograd_task_channels(shape->channels)) *
                     (shape->filters / winograd_task_channels(shape->filters));
     int64_t parts = (WANTED_TASKS + tasks - 1) / tasks, first = 0;
     parts = parts < shape->batch ? parts : shape->batch;
     int64_t images = (shape->batch + parts - 1) / parts;
     parts = (shape->batch + images - 1) / images; // none of them empty
-    Attrs none = {0}, attrs = {.padding = node->attrs->padding, .parts = parts > 1 ? parts : 0};
+    Attrs none = {0};
+    Attrs attrs = {.padding = node->attrs->padding,
+                   .groups = shape->groups,
+                   .parts = parts > 1 ? parts : 0};
     Node *sum = append(graph, node, OP_winograd_weight, x, dy, &attrs);
     if (parts > 1)
         sum = ir_reduce(graph, OP_sum, sum, &first, 1, false);

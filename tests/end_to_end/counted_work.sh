@@ -77,15 +77,17 @@ END
 
 # A transformed convolution, F(4x4, 3x3), is worked out as what it stands for, and runs 36 products for each piece of 4 by
 # 4 pixels.
-for pad in 0 1; do
-    conv 3 1 $pad 1 64 64
+for case in '0 1' '1 1' '1 2'; do
+    read -r pad groups <<<"$case"
+    conv 3 1 $pad $groups 64 64
     first=$((4 * 64 * 64 * 144)) pieces=$(((12 + 2 * pad - 2 + 3) / 4)) behind=$(((12 + 3) / 4))
-    read -r forward backward ran_forward ran_backward <<<"$(both conv -D pad=$pad -D c_in=64 -D c_out=64)"
-    equal "transformed, padding $pad, worked out forward" $((first + nominal)) "$forward"
-    equal "transformed, padding $pad, worked out backward" $((first + 2 * nominal)) "$backward"
-    equal "transformed, padding $pad, ran forward" $((first + 4 * pieces * pieces * 36 * 64 * 64)) "$ran_forward"
-    equal "transformed, padding $pad, ran backward" \
-        $((first + 4 * (pieces * pieces + behind * behind) * 36 * 64 * 64)) "$ran_backward"
+    read -r forward backward ran_forward ran_backward <<<"$(both conv -D pad=$pad -D groups=$groups -D c_in=64 -D c_out=64)"
+    equal "transformed, padding $pad, groups $groups, worked out forward" $((first + nominal)) "$forward"
+    equal "transformed, padding $pad, groups $groups, worked out backward" $((first + 2 * nominal)) "$backward"
+    equal "transformed, padding $pad, groups $groups, ran forward" \
+        $((first + 4 * pieces * pieces * 36 * 64 * 64 / groups)) "$ran_forward"
+    equal "transformed, padding $pad, groups $groups, ran backward" \
+        $((first + 4 * (pieces * pieces + behind * behind) * 36 * 64 * 64 / groups)) "$ran_backward"
 done
 
 # Channels that fill no block of 16 are filled up with zeros, and these run too: 20 as 32.

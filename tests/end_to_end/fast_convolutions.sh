@@ -9,6 +9,7 @@ net wide(x, classes) {
     let y = x |> conv(32, 3, stride = 2) as a |> batch_norm as bn1 |> relu
               |> conv(128, 3, stride = 2) as b |> batch_norm as bn2 |> relu
               |> conv(128, 3) as c |> batch_norm as bn3 |> relu
+              |> conv(128, 3, groups = 4) as d |> batch_norm as bn4 |> relu
     return y |> global_average_pool |> linear(classes) as fc
 }
 model net1 = wide(classes = set.classes)
@@ -28,6 +29,7 @@ KD
 # uses MATH: how many of its nodes are transforms or products of that kind.
 uses() { "$KDC" net.kd --math "$1" --emit=ir | grep -c '= winograd'; }
 check 'fast uses them in all three directions' test "$(uses fast)" -ge 6
+check 'of groups too' test "$("$KDC" net.kd --emit=ir | grep -c '= winograd.*groups=4')" -ge 3
 equal 'strict does not' 0 "$(uses strict)"
 
 check 'fast compiles' "$KDC" net.kd -o fast

@@ -583,22 +583,24 @@ static Node *family_conv2d_weight(Build *b) {
 
 // An image of [n, c, h, w], k filters; the cotangent has the extents that the padding leaves.
 static const struct {
-    int64_t n, c, h, w, k, padding[4], parts;
+    int64_t n, c, h, w, k, padding[4], parts, groups;
 } winograd_cases[] = {
-    {1, 16, 4, 4, 16, {1, 1, 1, 1}, 0},   {2, 16, 9, 6, 32, {1, 1, 1, 1}, 2},
-    {3, 32, 1, 2, 16, {1, 1, 1, 1}, 2},   {1, 16, 20, 17, 16, {0, 0, 0, 0}, 1},
-    {5, 16, 5, 4, 48, {2, 1, 0, 1}, 3},   {2, 16, 3, 3, 16, {0, 0, 0, 0}, 0},
-    {18, 16, 4, 8, 16, {1, 1, 1, 1}, 4},
+    {1, 16, 4, 4, 16, {1, 1, 1, 1}, 0, 1},  {2, 16, 9, 6, 32, {1, 1, 1, 1}, 2, 1},
+    {3, 32, 1, 2, 16, {1, 1, 1, 1}, 2, 1},  {1, 16, 20, 17, 16, {0, 0, 0, 0}, 1, 1},
+    {5, 16, 5, 4, 48, {2, 1, 0, 1}, 3, 1},  {2, 16, 3, 3, 16, {0, 0, 0, 0}, 0, 1},
+    {18, 16, 4, 8, 16, {1, 1, 1, 1}, 4, 1}, {2, 32, 5, 6, 64, {1, 1, 1, 1}, 2, 2},
+    {1, 96, 7, 3, 48, {2, 1, 0, 1}, 0, 3},
 };
 
 static Node *family_winograd(Build *b) {
     int64_t n = winograd_cases[b->i].n, c = winograd_cases[b->i].c, k = winograd_cases[b->i].k;
     int64_t h = winograd_cases[b->i].h, w = winograd_cases[b->i].w;
     const int64_t *p = winograd_cases[b->i].padding;
-    Shape x = {4, {n, c, h, w}}, u = {4, {36, k / 16, c, 16}};
+    int64_t groups = winograd_cases[b->i].groups;
+    Shape x = {4, {n, c, h, w}}, u = {4, {36, k / 16, c / groups, 16}};
     Shape dy = {4, {n, k, h + p[0] + p[2] - 2, w + p[1] + p[3] - 2}};
-    Shape kernel = {4, {k, c, 3, 3}};
-    Attrs padded = {.padding = ints(p, 4)};
+    Shape kernel = {4, {k, c / groups, 3, 3}};
+    Attrs padded = {.padding = ints(p, 4), .groups = groups};
     Node *first = real_of(b, b->op == OP_winograd_kernel           ? &kernel
                              : b->op == OP_winograd_kernel_adjoint ? &u
                                                                    : &x);
@@ -609,7 +611,7 @@ static Node *family_winograd(Build *b) {
         padded.parts = winograd_cases[b->i].parts;
         return append(b, (Node *[]){first, real_of(b, &dy)}, 2, padded);
     case OP_winograd_kernel:
-        return append(b, (Node *[]){first}, 1, (Attrs){.flip = b->i % 2});
+        return append(b, (Node *[]){first}, 1, (Attrs){.groups = groups, .flip = b->i % 2});
     default:
         return append(b, (Node *[]){first}, 1, (Attrs){0});
     }

@@ -642,11 +642,12 @@ static bool soup_winograd(Gen *g, Op op) {
     int64_t n = 1 + gen_below(g, 3), c = GEN_PICK(g, 16, 16, 32), k = GEN_PICK(g, 16, 16, 32, 48);
     int64_t top = gen_below(g, 3), left = gen_below(g, 3);
     int64_t h = 3 + gen_below(g, 6), w = 3 + gen_below(g, 10);
-    int64_t padding[4] = {top, left, 1, 2}, x_dim[4] = {n, c, h, w}, w_dim[4] = {k, c, 3, 3};
-    int64_t dy_dim[4] = {n, k, h + top - 1, w + left};
-    Attrs attrs = {.padding = {4, padding}};
+    int64_t groups = GEN_PICK(g, 1, 1, 2, 3); // c and k are of one
+    int64_t padding[4] = {top, left, 1, 2}, w_dim[4] = {k * groups, c, 3, 3};
+    int64_t x_dim[4] = {n, c * groups, h, w}, dy_dim[4] = {n, k * groups, h + top - 1, w + left};
+    Attrs attrs = {.padding = {4, padding}, .groups = groups};
     Live x = fresh(g, g->real, 4, x_dim), kernel = fresh(g, g->real, 4, w_dim);
-    Node *u = gen_node(g, OP_winograd_kernel, &kernel.node, 1, (Attrs){0});
+    Node *u = gen_node(g, OP_winograd_kernel, &kernel.node, 1, (Attrs){.groups = groups});
     Node *y = u;
     double most = kernel.most;
     if (op == OP_winograd) {

@@ -174,18 +174,31 @@ static const struct {
     {GRAPH(IMAGE
            "%2 = conv2d %0, %1 {stride=[1], padding=[0, 0, 0, 0], dilation=[1, 1], groups=2}"),
      4, "conv2d: stride has 1 numbers where 2 are needed"},
-    {GRAPH(IMAGE "%2 = winograd_kernel %1"), 4,
+    {GRAPH(IMAGE "%2 = winograd_kernel %1 {groups=1}"), 4,
      "winograd_kernel: f32[6, 2, 3, 3] is no 3x3 kernel of whole blocks"},
     {GRAPH(IMAGE "%2 = winograd_kernel_adjoint %1"), 4,
      "winograd_kernel_adjoint: f32[6, 2, 3, 3] is no transformed kernel [36, K / 16, C, 16]"},
-    {GRAPH(IMAGE "%2 = winograd_weight %0, %0 {padding=[0, 0, 0, 0]}"), 4,
+    {GRAPH(IMAGE "%2 = winograd_weight %0, %0 {padding=[0, 0, 0, 0], groups=1}"), 4,
      "winograd_weight: f32[1, 4, 5, 5] is no cotangent for f32[1, 4, 5, 5]"},
     {GRAPH(IMAGE "%2 = input \"u\" : f32[36, 1, 16, 16]\n"
-                 "%3 = winograd %0, %2 {padding=[1, 1, 1, 1]}"),
+                 "%3 = winograd %0, %2 {padding=[1, 1, 1, 1], groups=1}"),
      5, "winograd: the kernel takes 16 channels, the image has 4"},
     {GRAPH("%0 = input \"x\" : f32[1, 16, 2, 2]\n"
-           "%1 = winograd_weight %0, %0 {padding=[0, 0, 0, 0]}"),
+           "%1 = winograd_weight %0, %0 {padding=[0, 0, 0, 0], groups=1}"),
      3, "winograd_weight: a kernel of 3x3 does not fit into f32[1, 16, 2, 2]"},
+    {GRAPH("%0 = input \"x\" : f32[1, 48, 5, 5]\n"
+           "%1 = winograd_weight %0, %0 {padding=[1, 1, 1, 1], groups=2}"),
+     3, "winograd_weight: 48 channels in 2 groups are no whole blocks of 16"},
+    {GRAPH("%0 = input \"x\" : f32[1, 32, 5, 5]\n"
+           "%1 = input \"u\" : f32[36, 2, 32, 16]\n"
+           "%2 = winograd %0, %1 {padding=[1, 1, 1, 1], groups=2}"),
+     4, "winograd: the kernel takes 64 channels, the image has 32"},
+    {GRAPH("%0 = input \"w\" : f32[32, 16, 3, 3]\n"
+           "%1 = winograd_kernel %0 {groups=9223372036854775807, flip}"),
+     3, "winograd_kernel: 32 channels in 9223372036854775807 groups are no whole blocks of 16"},
+    {GRAPH("%0 = input \"w\" : f32[32, 16, 3, 3]\n"
+           "%1 = winograd_kernel %0 {groups=0}"),
+     3, "winograd_kernel: 32 channels in 0 groups are no whole blocks of 16"},
     {GRAPH(X "%1 = report \"r\" %0"), 3, "report: what is reported has rank 2 where 0 is needed"},
     {GRAPH(X "buffer %0 nowhere"), 3, "`nowhere` is no space"},
     {GRAPH(X "kernel %0"), 3, "`-` is missing"},
