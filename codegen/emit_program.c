@@ -135,6 +135,13 @@ static void keep_count(ProgramEmitter *p, size_t launch) {
     LLVMBuildStore(em->builder, emit_int(em, 0), from);
 }
 
+static LLVMValueRef call_entry(Emitter *em, const char *name, LLVMValueRef *argument,
+                               unsigned count) {
+    LLVMTypeRef type;
+    LLVMValueRef entry = emit_entry(em, name, &type);
+    return LLVMBuildCall2(em->builder, type, entry, argument, count, "");
+}
+
 static void emit_call(ProgramEmitter *p, const Launch *launch, size_t index, LLVMValueRef lo,
                       LLVMValueRef hi) {
     check_launch(p->loops, launch);
@@ -144,7 +151,7 @@ static void emit_call(ProgramEmitter *p, const Launch *launch, size_t index, LLV
 }
 
 /// The launches [index, index + count) part by part.
-static void emit_chain(ProgramEmitter *p, const Launch *launch, size_t index, size_t count) {
+static void emit_parts(ProgramEmitter *p, const Launch *launch, size_t index, size_t count) {
     Emitter *em = p->em;
     LLVMBuilderRef builder = em->builder;
     int64_t parts = launch->parts;
@@ -192,11 +199,25 @@ static void emit_launch(ProgramEmitter *p, const Launch *launch, size_t index) {
     LLVMPositionBuilderAtEnd(em->builder, next);
 }
 
-static LLVMValueRef call_entry(Emitter *em, const char *name, LLVMValueRef *argument,
-                               unsigned count) {
-    LLVMTypeRef type;
-    LLVMValueRef entry = emit_entry(em, name, &type);
-    return LLVMBuildCall2(em->builder, type, entry, argument, count, "");
+/// A chain; one launch after the other where there are more threads than parts.
+static void emit_chain(ProgramEmitter *p, const Launch *launch, size_t index, size_t count) {
+    Emitter *em = p->em;
+    LLVMBasicBlockRef single = emit_block(em, "single"), parts = emit_block(em, "parts");
+    LLVMBasicBlockRef done = emit_block(em, "done");
+    LLVMValueRef few = LLVMBuildICmp(em->builder, LLVMIntULE, p->threads,
+                                     emit_int(em, launch->parts), "");
+    LLVMBuildCondBr(em->builder, few, parts, single);
+    LLVMPositionBuilderAtEnd(em->builder, parts);
+    emit_parts(p, launch, index, count);
+    LLVMBuildBr(em->builder, done);
+    LLVMPositionBuilderAtEnd(em->builder, single);
+    for (size_t i = 0; i < count; i++) {
+        emit_launch(p, &launch[i], index + i);
+        if (i + 1 < count)
+            call_entry(em, "GOMP_barrier", NULL, 0);
+    }
+    LLVMBuildBr(em->builder, done);
+    LLVMPositionBuilderAtEnd(em->builder, done);
 }
 
 static LLVMValueRef new_function(ProgramEmitter *p, const char *name, LLVMLinkage linkage) {

@@ -1,0 +1,22 @@
+#!/bin/bash
+# Launches that run image by image give the bits of launches that run one after the other, whatever the number of threads.
+. "$(dirname "$0")/parts/cases.sh"
+"$parts/make_dots" dots 300 100
+cp "$parts/chained.kd" .
+
+"$KDC" chained.kd --emit=loops >loops
+ok "the step has chains" '(($(grep -c " chained$" loops) > 20))'
+ok "in 32 parts" 'grep -q " in 32 parts$" loops'
+check "it compiles" "$KDC" chained.kd -o train
+for threads in 1 2 3 20 40; do
+    check "$threads threads train" ./train --quiet --out "threads$threads" --threads "$threads"
+done
+check "two threads give the same as one" same_run threads1 threads2
+check "three threads give the same as one" same_run threads1 threads3
+# The log, whose length a checkpoint holds, says how many threads there were.
+check "twenty threads give the same numbers as one" cmp threads1/metrics.csv threads20/metrics.csv
+check "more threads than parts give the same as twenty" same_run threads20 threads40
+check "without chains it compiles" "$KDC" chained.kd --profile -o alone
+check "without chains it trains" sh -c './alone --quiet --out alone.d --threads 2 >profile'
+check "without chains the same" same_run threads1 alone.d
+finish
