@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "bench/measure.h"
 #include "bench/step.h"
@@ -143,6 +144,7 @@ static void read_options(Options *options, int argc, char **argv) {
 int main(int argc, char **argv) {
     static Step step;
     static Options options;
+    double start = seconds_now();
     read_options(&options, argc, argv);
     step_compile(&step, &options, 0);
     step_print_head(&step);
@@ -153,6 +155,8 @@ int main(int argc, char **argv) {
     } else {
         KdrtFrame frame = step_frame(&step, step.program->module->step_bytes, step.loops->thread_bytes,
                                      options.threads);
+        printf("ready for its first step after %.2f s, %.2f s of processor time\n", seconds_now() - start,
+               (double)clock() / CLOCKS_PER_SEC);
         if (options.profile)
             print_profile(&step, &frame, options.threads, options.repeats);
         else if (options.memory_limit_bytes)

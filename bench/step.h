@@ -33,7 +33,7 @@ typedef struct Step {
 } Step;
 
 /// Reads, elaborates, optimises and compiles; with a limit that is not 0, under that. Ends the process if that
-/// fails. The code notes the time of each launch for --profile and --alone.
+/// fails. The code notes the time of each launch for --profile.
 void step_compile(Step *step, const Options *options, int64_t memory_limit_bytes);
 /// Code of loops, with the manifest of `program`, which may be NULL.
 const KdrtProgram *step_code(Arena *arena, const LoopProgram *loops, const Module *module, const Program *program,

@@ -106,7 +106,7 @@ void step_compile(Step *step, const Options *options, int64_t memory_limit_bytes
     arena_release(&scratch);
     if (ctx.unmet)
         world_error("%s needs %.1f MB", ctx.unmet->name, (double)ctx.unmet_bytes * 1e-6);
-    CodegenOptions codegen = {.level = 2, .profile = options->profile || options->alone ? &step->sources : NULL};
+    CodegenOptions codegen = {.level = 2, .profile = options->profile ? &step->sources : NULL};
     step->loops = codegen_lower(&step->arena, module, &codegen);
     step->code = step_code(&step->arena, step->loops, module, step->program, &codegen);
     step->compile_seconds = seconds_now() - start;
@@ -157,7 +157,7 @@ KdrtFrame step_frame(Step *step, int64_t step_bytes, int64_t thread_bytes, int t
         .storage = huge_memory((size_t)module->storage_bytes + 64),
         .phase = huge_memory((size_t)module->phase_bytes + 64),
         .step = huge_memory((size_t)step_bytes + 64),
-        .thread = huge_memory((size_t)(thread_bytes + 64) * MOST_THREADS),
+        .thread = huge_memory((size_t)(thread_bytes + 64) * (size_t)threads),
         .input = input,
         .scalar = huge_memory((module->scalars.count + 1) * 8),
         .output = huge_memory(output_bytes),
