@@ -209,6 +209,34 @@ static void single_precision_is_the_rounded_double(void **state) {
         assert_true(y[i] == (float)z[i]);
 }
 
+// Elements of vectors of length 1 are rounded by up to 2^-24 of them: products of two by 2^-23.
+static void single_precision_is_orthogonal(void **state) {
+    (void)state;
+    enum { M = 90, N = 33, ROW = 1 + M + N };
+    static const double fall[] = {0, 0.1, 0.6};
+    float *x = calloc(M * N, sizeof *x), *y = calloc(N * ROW, sizeof *y);
+    double *wide = calloc(N * ROW, sizeof *wide);
+    double *work = calloc((size_t)kdrt_svd_work(M, N, N), sizeof *work);
+    for (int k = 0; k < 3; k++) { // values of one size, some small, most as small as roundoff
+        for (int64_t i = 0; i < M * N; i++)
+            x[i] = (float)(element(POSITIVE, i / N, i % N) * exp(-fall[k] * (double)(i % N)));
+        kdrt_svd_f32(x, y, work, M, N, N);
+        for (int64_t i = 0; i < N * ROW; i++)
+            wide[i] = y[i];
+        for (int64_t i = 0; i < N; i++) {
+            for (int64_t j = 0; j < N; j++) {
+                const double *a = wide + i * ROW + 1, *b = wide + j * ROW + 1;
+                assert_true(fabs(dot(a, b, M) - (i == j)) < 0x1p-22);
+                assert_true(fabs(dot(a + M, b + M, N) - (i == j)) < 0x1p-22);
+            }
+        }
+    }
+    free(x);
+    free(y);
+    free(wide);
+    free(work);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decompositions_are_what_they_say),
@@ -216,6 +244,7 @@ int main(void) {
         cmocka_unit_test(small_values_keep_their_digits),
         cmocka_unit_test(what_is_not_finite_gives_nan),
         cmocka_unit_test(single_precision_is_the_rounded_double),
+        cmocka_unit_test(single_precision_is_orthogonal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
