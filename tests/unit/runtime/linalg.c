@@ -218,8 +218,13 @@ static void single_precision_is_orthogonal(void **state) {
     double *wide = calloc(N * ROW, sizeof *wide);
     double *work = calloc((size_t)kdrt_svd_work(M, N, N), sizeof *work);
     for (int k = 0; k < 3; k++) { // values of one size, some small, most as small as roundoff
-        for (int64_t i = 0; i < M * N; i++)
-            x[i] = (float)(element(POSITIVE, i / N, i % N) * exp(-fall[k] * (double)(i % N)));
+        for (int64_t i = 0; i < M * N; i++) {
+            double sum = 0;
+            for (int64_t r = 0; r < N; r++)
+                sum += exp(-fall[k] * (double)r) * element(RANDOM, i / N, r) *
+                       element(RANDOM, 100 + r, i % N);
+            x[i] = (float)sum;
+        }
         kdrt_svd_f32(x, y, work, M, N, N);
         for (int64_t i = 0; i < N * ROW; i++)
             wide[i] = y[i];
