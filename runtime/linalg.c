@@ -126,10 +126,14 @@ static inline int64_t end_of_block(const double *d, const double *e, int64_t l, 
     return l;
 }
 
-// The length of (a, b): by squares where none of them is lost.
+// The length of (a, b): by squares where none of them is lost. A deployed library has no hypot().
 static inline double length(double a, double b) {
     double square = a * a + b * b;
-    return square > 1e-200 && square < 1e200 ? sqrt(square) : hypot(a, b);
+    if (square > 1e-200 && square < 1e200)
+        return sqrt(square);
+    double larger = fabs(a) > fabs(b) ? fabs(a) : fabs(b);
+    double ratio = (fabs(a) > fabs(b) ? fabs(b) : fabs(a)) / larger;
+    return larger > 0 ? larger * sqrt(1 + ratio * ratio) : 0;
 }
 
 // One QL step with Wilkinson's shift on the block l .. m of T: how many turns it makes, of rows m
@@ -244,7 +248,8 @@ void kdrt_svd_f32(const float *x, float *y, double *work, int64_t m, int64_t n, 
         for (int64_t j = 0; j < n; j++)
             to[i * width + j] = x[i * n + j];
     }
-    t.tolerance = fmax(t.tolerance, ORTHOGONAL_IN_F32);
+    if (t.tolerance < ORTHOGONAL_IN_F32)
+        t.tolerance = ORTHOGONAL_IN_F32;
     CHOOSE(svd)(&t, wide, count);
     narrow(y, wide, count * (1 + m + n));
 }

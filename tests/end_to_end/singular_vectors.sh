@@ -129,4 +129,30 @@ check "the relation comes nearer" falls kd_svd.1/metrics.csv transfer
 all_ways several kd_svd.kd -D count=2
 check "that of two vectors, too" falls several.1/metrics.csv transfer
 check "edges are no part of what is deployed" ends 1 '' grep -ao 'edges[.0-9]*' mhgd.1/student.safetensors
+
+# A library of a model that decomposes links without libm.
+cat >deployed.kd <<'KD'
+use std.distill
+use "nets.kd"
+
+net directions(x: [N, C, H, W], classes) {
+    let maps = x |> conv(8, kernel = 3, stride = 2) as conv1
+    return reshape(right_singular(pixels(maps), count = 2), [x.batch, 16]) |> linear(classes) as fc
+}
+
+data dots = idx("dots")
+
+model student = directions(classes = dots.classes)
+
+train t on dots {
+    batch 32
+    epochs 1
+    optimize student with sgd(lr = 0.1)
+    step (image, label) { minimize cross_entropy(student(image), label) }
+}
+
+deploy student
+KD
+check "it trains" "$KDC" run deployed.kd -- --quiet --out deployed --threads 1
+check "it is deployed" "$KDC" deployed.kd --deploy student -o deployed.so --weights deployed
 finish
