@@ -35,7 +35,7 @@ enum {
     PANEL_PIXELS = 96,              // wanted in a panel
     PANEL_TASKS = 16,               // below which panels leave threads without work
     PANEL_BYTES_MAX = 256 << 10,    // in the second-level cache, beside a share of the weights
-    PANEL_WEIGHT_BYTES = 512 << 10, // of a share
+    PANEL_WEIGHT_BYTES = 1 << 20,   // of a share
     PANEL_IMAGE_BYTES = 8 << 20,    // that the third-level cache, which is shared, does not keep
 };
 
