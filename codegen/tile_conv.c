@@ -66,6 +66,9 @@ typedef struct TapConv {
     uint32_t panel;        // scratch buffer + 1: inputs [reduced / 16][rows][columns][16] of the task
     int64_t panel_rows, panel_columns;
     LoopExpr *panel_first; // grid row of the first
+    LoopExpr *next_image, *next_first; // of the next task's panel
+    LoopExpr *share_tile;  // which tile of vectors of the task is at work,
+    int64_t share_tiles;   // of so many
     int64_t reduced_block; // 16 where the input channels come in blocks, else 1
     ScalarType type;
     int64_t tile_vectors, tile_columns, tile_rows;
@@ -313,6 +316,30 @@ static void emit_products(const TapConv *conv, const TapAxis *rows, const TapAxi
     loop_set(kernel, &vector_loop->body, sums, sum_index, 3, x3(kernel, X_fma, w, x, sum));
 }
 
+/// Asks for what the next task's panel is filled from, while products run: for a block of channels the
+/// pixels of this tile's place, in turn with the other tiles of vectors.
+static void emit_panel_ahead(const TapConv *conv, const TapAxis *rows, const TapAxis *columns,
+                             const TilePlace *place, LoopBody *body, LoopExpr *block) {
+    const TileIO *io = conv->io;
+    LoopKernel *kernel = io->kernel;
+    LoopExpr *turn = x_mod(kernel, block, conv->share_tiles), *tap = index_int(conv, 0);
+    LoopBody *inner = &loop_if(kernel, body, x2(kernel, X_eq, turn, conv->share_tile))->body;
+    inner = &loop_prefetch(kernel, inner)->body;
+    LoopExpr *row = x_add(kernel, conv->next_first, x_sub(kernel, place->row, conv->panel_first));
+    if (rows->grid % conv->panel_rows) { // the last part has fewer
+        row = x2(kernel, X_min, row, index_int(conv, rows->grid - 1));
+        row = loop_let(kernel, inner, "row", row);
+    }
+    LoopStmt *pixels = loop_for(kernel, inner, LOOP_UNROLL, "p", index_int(conv, 0),
+                                index_int(conv, place->columns), 1);
+    LoopExpr *column = x_add(kernel, place->column, loop_var(kernel, pixels));
+    LoopExpr *index[4] = {conv->next_image, x_mul(kernel, block, TILE_BLOCK),
+                          tap_position(conv, rows, row, tap),
+                          tap_position(conv, columns, column, tap)};
+    loop_let(kernel, &pixels->body, "ahead", io->read(io->user, &pixels->body, 0, index));
+    loop_prefetch_end(kernel);
+}
+
 /// One register tile: clear the sums, run the taps and channels, store.
 static void emit_tile(const TapConv *conv, const TapAxis *rows, const TapAxis *columns,
                       TilePlace place, LoopBody *body) {
@@ -343,6 +370,9 @@ static void emit_tile(const TapConv *conv, const TapAxis *rows, const TapAxis *c
         LoopExpr *first_channel = x_mul(kernel, loop_var(kernel, block_loop), conv->reduced_block);
         LoopExpr *tap_begin = index_int(conv, 0), *tap_end = index_int(conv, rows->taps);
         bool unroll_rows = place.rows > 1;
+        if (conv->panel && !unroll_rows)
+            emit_panel_ahead(conv, rows, columns, &place, &block_loop->body,
+                             loop_var(kernel, block_loop));
         // Constant channels make the lanes' places in a vector constant.
         LoopKind channels = conv->lane_group ? LOOP_UNROLL : LOOP_SERIAL;
         if (!unroll_rows)
@@ -545,6 +575,11 @@ static int64_t emit_panel_conv(TapConv *conv, const TapAxis *rows, const TapAxis
     LoopExpr *task = loop_var(kernel, loop);
     LoopExpr *share = loop_let(kernel, &loop->body, "share",
                                x_div(kernel, task, conv->batch * row_parts));
+    LoopExpr *next = x2(kernel, X_min, plus(conv, task, 1), index_int(conv, tasks - 1));
+    next = loop_let(kernel, &loop->body, "next", x_mod(kernel, next, conv->batch * row_parts));
+    conv->next_image = loop_let(kernel, &loop->body, "next_n", x_div(kernel, next, row_parts));
+    conv->next_first = loop_let(kernel, &loop->body, "next_row",
+                                x_mul(kernel, x_mod(kernel, next, row_parts), part_rows));
     task = x_mod(kernel, task, conv->batch * row_parts);
     TilePlace place = {.vectors = conv->tile_vectors, .group = index_int(conv, 0)};
     LoopExpr *part = loop_let(kernel, &loop->body, "part", x_mod(kernel, task, row_parts));
@@ -557,6 +592,8 @@ static int64_t emit_panel_conv(TapConv *conv, const TapAxis *rows, const TapAxis
     emit_panel(conv, main_rows, main_columns, place.image, &loop->body, begin, end);
     LoopStmt *vectors = loop_for(kernel, &loop->body, LOOP_SERIAL, "vt", index_int(conv, 0),
                                  index_int(conv, tiles / shares), 1);
+    conv->share_tile = loop_var(kernel, vectors);
+    conv->share_tiles = tiles / shares;
     LoopExpr *tile =
         x_add(kernel, x_mul(kernel, share, tiles / shares), loop_var(kernel, vectors));
     place.vector = x_mul(kernel, tile, conv->tile_vectors);
