@@ -1,4 +1,4 @@
-// passes/fold_frozen.c -- scales and shifts of frozen modules go into the weights before them.
+// passes/fold_frozen.c -- scales and shifts of frozen modules go to the weights before them.
 //
 // A frozen normalisation is an affine map per channel of what a convolution or a matrix product
 // just gave. Being linear, these take the scale into their weights, and the shifts join into one:
@@ -7,8 +7,14 @@
 //         ->  conv(x, w * (scale * gamma)) + (beta - mean * (scale * gamma))
 //
 // where everything but x is the same all through the phase, so that bind_times computes the new
-// weight and shift once. The results differ by rounding only. Rules apply only where the value they
-// look through has no other use, and are repeated until none applies.
+// weight and shift once. So it is in a deployment. In a phase the weight itself has to stay, and a
+// new one would be a copy: there the scales join into one that the contraction's epilogue applies,
+// which costs no time that could be measured.
+//
+//         ->  conv(x, w) * (scale * gamma) + (beta - mean * (scale * gamma))
+//
+// The results differ by rounding only. Rules apply only where the value they look through has no
+// other use, and are repeated until none applies.
 #include <string.h>
 
 #include "passes/passes.h"
@@ -114,14 +120,14 @@ static bool comes_from_weight(Fold *fold, const Node *node, const Node *s) {
     return false;
 }
 
-/// z * s where s is frozen: into the weight, or one step nearer to it.
+/// z * s where s is frozen: into the weight of a deployment, or one step nearer to it.
 static Node *fold_scale(Fold *fold, Node *z, Node *s) {
     Node *moving, *constant;
     int side;
     if (type_count(&s->type) == 1 || !comes_from_weight(fold, z, s))
         return NULL;
     if (z->op == OP_conv2d || z->op == OP_einsum)
-        return scale_weight(fold, z, s);
+        return fold->graph->role == GRAPH_DEPLOY ? scale_weight(fold, z, s) : NULL;
     if (!split_sides(fold, z, &moving, &constant, &side))
         return NULL;
     if (z->op == OP_mul) // (a c) s = a (c s)
