@@ -187,6 +187,7 @@ static void run_pipeline(Pipeline *p) {
     run(p, PASS_cse);
     run(p, PASS_dce);
     run(p, PASS_fuse);
+    run(p, PASS_order);
     run(p, PASS_plan_memory);
     run(p, PASS_remat);
 }
