@@ -40,10 +40,14 @@ void strbuf_putc(StrBuf *buf, char c) {
 void strbuf_vprintf(StrBuf *buf, const char *format, va_list args) {
     va_list again;
     va_copy(again, args);
-    int length = vsnprintf(NULL, 0, format, args);
+    reserve(buf, 32); // mostly enough, so that one try does
+    size_t room = buf->capacity - buf->length;
+    int length = vsnprintf(buf->text + buf->length, room, format, args);
     kdc_assert(length >= 0);
-    reserve(buf, (size_t)length);
-    vsnprintf(buf->text + buf->length, (size_t)length + 1, format, again);
+    if ((size_t)length >= room) {
+        reserve(buf, (size_t)length);
+        vsnprintf(buf->text + buf->length, (size_t)length + 1, format, again);
+    }
     buf->length += (size_t)length;
     va_end(again);
 }
