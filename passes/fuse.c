@@ -645,6 +645,17 @@ static void touch_again(Fuse *fuse, const Node *node, uint32_t index) {
     }
 }
 
+// By node id: how many groups compute it. Storing a value takes others from groups and adds none.
+static uint32_t *count_computing(Fuse *fuse) {
+    uint32_t *count = arena_array(fuse->scratch, uint32_t, fuse->graph->nodes.count);
+    for (uint32_t i = 0; i < fuse->groups.count; i++) {
+        const Group *group = fuse->groups.at[i];
+        for (size_t k = 0; !group->merged && k < fuse->graph->nodes.count; k++)
+            count[k] += (group->touched[k] & COMPUTED) != 0;
+    }
+    return count;
+}
+
 // The value becomes a unit of the first group that computes it, if it fits there.
 static void store_repeated(Fuse *fuse, Node *node) {
     uint32_t first = NOWHERE, users = 0;
@@ -793,8 +804,11 @@ static void fuse_groups(Fuse *fuse) {
                 place(fuse, node);
         }
     }
-    for (size_t i = graph->nodes.count; i-- > 0;)
-        store_repeated(fuse, graph->nodes.at[i]);
+    const uint32_t *computing = count_computing(fuse);
+    for (size_t i = graph->nodes.count; i-- > 0;) {
+        if (computing[i] > 1)
+            store_repeated(fuse, graph->nodes.at[i]);
+    }
     for (size_t i = fuse->repeated.count; i-- > 0;) // from the first on
         reconsider(fuse, fuse->repeated.at[i]);
 }
