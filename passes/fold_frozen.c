@@ -8,8 +8,8 @@
 //
 // where everything but x is the same all through the phase, so that bind_times computes the new
 // weight and shift once. So it is in a deployment. In a phase the weight itself has to stay, and a
-// new one would be a copy: there the scales join into one that the contraction's epilogue applies,
-// which costs no time that could be measured.
+// new one would be a copy: there the scales join into one that the contraction's epilogue applies:
+// one multiply-add for each of its results.
 //
 //         ->  conv(x, w) * (scale * gamma) + (beta - mean * (scale * gamma))
 //
