@@ -168,8 +168,8 @@ Parts chain_parts(const LoopKernel *kernel, uint32_t buffer, const Place *place,
             return parts;
         extent = place[i].extent;
     }
-    for (int64_t by = extent; a.parallel && by >= FEWEST_PARTS && parts.count < PARTS_CHOICES; by--) {
-        if (extent % by || iterations % by)
+    for (int64_t by = extent; a.parallel && by >= FEWEST_PARTS; by--) {
+        if (extent % by || iterations % by || parts.count == PARTS_CHOICES)
             continue;
         a.parts = by;
         a.step = iterations / by;
@@ -194,7 +194,8 @@ static bool has_choice(const Parts *parts, int64_t by) {
 }
 
 // The kernel's buffer behind an argument.
-static const LoopBuffer *buffer_of(const LoopProgram *program, const Launch *launch, uint32_t argument) {
+static const LoopBuffer *buffer_of(const LoopProgram *program, const Launch *launch,
+                                   uint32_t argument) {
     const LoopKernel *kernel = program->kernels.at[launch->kernel];
     for (size_t i = 0;; i++) {
         if (kernel->buffers.at[i].role != BUFFER_SCRATCH && argument-- == 0)

@@ -1,9 +1,9 @@
 /// Chains: launches that run one after the other for one part of the batch, then for the next.
 ///
-/// Two kernels that a barrier divides pass whole maps through memory: the first has long written the
-/// last image when the second reads the first. Where each works image by image a thread may run both
-/// for its first image, then both for the second, and the second kernel finds in the cache what the
-/// first left there; nor need threads wait for each other in between.
+/// Two kernels that a barrier divides pass whole maps through memory: the first has long written
+/// the last image when the second reads the first. Where each works image by image a thread may run
+/// both for its first image, then both for the second, and the second kernel finds in the cache
+/// what the first left there; nor need threads wait for each other in between.
 #ifndef KDC_CODEGEN_CHAIN_H
 #define KDC_CODEGEN_CHAIN_H
 
@@ -21,9 +21,8 @@ typedef struct Place {
 Parts chain_parts(const LoopKernel *kernel, uint32_t buffer, const Place *place, size_t count,
                   int64_t iterations);
 
-/// Chains launches of the graph, some of which move before others that have nothing to do with them:
-/// sets
-/// Launch.parts and Launch.chained.
+/// Chains launches of the graph, some of which move before others that have nothing to do with
+/// them: sets Launch.parts and Launch.chained.
 void chain_launches(Arena *arena, const LoopProgram *program, LoopGraph *graph);
 
 #endif

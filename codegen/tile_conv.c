@@ -316,8 +316,8 @@ static void emit_products(const TapConv *conv, const TapAxis *rows, const TapAxi
     loop_set(kernel, &vector_loop->body, sums, sum_index, 3, x3(kernel, X_fma, w, x, sum));
 }
 
-/// Asks for what the next task's panel is filled from, while products run: for a block of channels the
-/// pixels of this tile's place, in turn with the other tiles of vectors.
+/// Asks for what the next task's panel is filled from, while products run: for a block of channels
+/// the pixels of this tile's place, in turn with the other tiles of vectors.
 static void emit_panel_ahead(const TapConv *conv, const TapAxis *rows, const TapAxis *columns,
                              const TilePlace *place, LoopBody *body, LoopExpr *block) {
     const TileIO *io = conv->io;

@@ -180,7 +180,8 @@ static int64_t most_summed(const NodeList *nodes) {
 }
 
 // A long row that waits for its sums would be read twice from afar. One that is only summed besides
-// is stored as it comes by. One that is much longer than what the kernel sums for it gains nothing here.
+// is stored as it comes by. One that is much longer than what the kernel sums for it gains nothing
+// here.
 static bool rows_fit(Fuse *fuse, const NodeList *nodes, const NodeList *units) {
     Rows rows;
     int64_t summed = most_summed(nodes);

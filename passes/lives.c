@@ -2,8 +2,8 @@
 //
 // Values are placed from the largest to the smallest, each at the lowest offset that is free all
 // its life. Where there is room the place of a value that died is left alone for some kernels: these
-// need not wait for each other for its sake (codegen/chain.c). A value that a kernel computes element by element from one that dies there takes its
-// place, and both count as one.
+// need not wait for each other for its sake (codegen/chain.c). A value that a kernel computes element
+// by element from one that dies there takes its place, and both count as one.
 #include "passes/lives.h"
 
 #include <stdlib.h>
