@@ -25,7 +25,6 @@ enum {
     LONGEST_ROW =
         32768, // elements of a row that waits for a sum over it to be stored: it stays in the cache
     LITTLE = 4, // the share of a row that is not worth summing where the row is stored
-    LARGE = 65536, // elements of a value that should not live longer for the sake of one launch
     CHEAP = 6, // cost up to which a value is computed again rather than stored
 };
 #define NOWHERE UINT32_MAX // no group
@@ -311,22 +310,9 @@ static bool reads_one_between(const Fuse *fuse, uint32_t from, uint32_t to) {
     return false;
 }
 
-// Whether the group loads large values that the other has nothing to do with. Elsewhere it would
-// keep them alive, and save a launch only.
-static bool reads_much_alone(const Fuse *fuse, const Group *group, const Group *other) {
-    for (size_t i = 0; i < fuse->graph->nodes.count; i++) {
-        if (group->touched[i] == TOUCHED && !other->touched[i] &&
-            type_count(&fuse->graph->nodes.at[i]->type) > LARGE)
-            return true;
-    }
-    return false;
-}
-
 // The units of group `moved` join those of `stays`, where they all are computed from now on.
 static bool try_move(Fuse *fuse, uint32_t moved, uint32_t stays) {
     Group *a = fuse->groups.at[moved], *b = fuse->groups.at[stays];
-    if (reads_much_alone(fuse, a, b))
-        return false;
     NodeList units = both(fuse->scratch, &a->units, &b->units);
     for (size_t i = 0; i < a->units.count; i++)
         fuse->group_of[a->units.at[i]->id] = stays;
@@ -414,30 +400,6 @@ static bool shares_any(const Fuse *fuse, const Group *group, const Node *unit,
         const Node *node = nodes->at[i];
         if (group->touched[node->id] && (fuse->is_unit[node->id] || is_load(node)) &&
             type_count(&node->type) >= type_count(&unit->type) && type_count(&node->type) > 1)
-            return true;
-    }
-    return false;
-}
-
-static bool list_has(const NodeList *list, const Node *node) {
-    for (size_t i = 0; i < list->count; i++) {
-        if (list->at[i] == node)
-            return true;
-    }
-    return false;
-}
-
-// Whether group and cone each load a large value that the other has nothing to do with: apart, the
-// first of the two can be gone before the second is made.
-static bool both_read_much(const Fuse *fuse, const Group *group, const Cone *cone) {
-    bool much = false;
-    for (size_t i = 0; i < cone->loaded.count; i++)
-        much |= type_count(&cone->loaded.at[i]->type) > LARGE &&
-                !group->touched[cone->loaded.at[i]->id];
-    for (size_t i = 0; much && i < fuse->graph->nodes.count; i++) {
-        const Node *node = fuse->graph->nodes.at[i];
-        if (group->touched[i] == TOUCHED && type_count(&node->type) > LARGE &&
-            !list_has(&cone->loaded, node) && !list_has(&cone->computed, node))
             return true;
     }
     return false;
@@ -554,8 +516,7 @@ static void place(Fuse *fuse, Node *unit) {
     uint32_t index = NOWHERE;
     for (uint32_t i = range.first; i < fuse->groups.count && i <= range.last; i++) {
         const Group *group = fuse->groups.at[i];
-        if (group->merged || !shares(fuse, group, unit, &cone) ||
-            both_read_much(fuse, group, &cone) || !try_join(fuse, i, unit))
+        if (group->merged || !shares(fuse, group, unit, &cone) || !try_join(fuse, i, unit))
             continue;
         index = i;
         break;
