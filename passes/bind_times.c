@@ -44,7 +44,10 @@ typedef struct Worth {
     bool in_step;          // which has no memory to spare
 } Worth;
 
-enum { CHEAP_FLOPS = 64 }; // for each element of a value that is made again
+enum {
+    CHEAP_FLOPS = 64,    // for each element of a value that is made again
+    MOVED_COUNT = 65536, // elements from which on a mere copy is
+};
 
 static void weigh(Worth *worth, const Node *node) {
     uint32_t id = node->id;
@@ -71,10 +74,15 @@ static bool is_free_view(Op op) {
     return op == OP_reshape || op == OP_broadcast;
 }
 
-/// Whether a step makes the value again, since it is large and has few operations behind it.
+/// Whether a step makes the value again, since it is large and has few operations behind it, or none:
+/// weights in another order.
 static bool is_made_again(const Worth *worth, const Node *node) {
     int64_t count = type_count(&node->type);
-    return worth->in_step && worth->has_sums[node->id] && count > worth->source_count[node->id] &&
+    if (!worth->in_step)
+        return false;
+    if (worth->flops[node->id] == 0 && count > MOVED_COUNT)
+        return true;
+    return worth->has_sums[node->id] && count > worth->source_count[node->id] &&
            worth->flops[node->id] < CHEAP_FLOPS * (double)count;
 }
 
