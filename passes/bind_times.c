@@ -40,6 +40,7 @@ typedef struct Worth {
     int64_t *source_count; // by id: elements of the storages and scalars behind it
     uint8_t *has_work;     // by id: arithmetic behind it, over something that is read
     uint8_t *has_sums;     // by id: a reduction or contraction behind it
+    uint8_t *is_moved;     // by id: views and copies of what is read, nothing else
     double *flops;         // by id: to make it from those
     bool in_step;          // which has no memory to spare
 } Worth;
@@ -54,12 +55,14 @@ static void weigh(Worth *worth, const Node *node) {
     if (node->op == OP_read || node->op == OP_scalar)
         worth->source_count[id] = type_count(&node->type);
     worth->flops[id] = (double)node_flops(node);
+    worth->is_moved[id] = op_has(node->op, LEAF) || op_has(node->op, VIEWS);
     for (uint32_t k = 0; k < node->arity; k++) {
         uint32_t operand = node->operand[k]->id;
         worth->flops[id] += worth->flops[operand];
         worth->source_count[id] += worth->source_count[operand];
         worth->has_work[id] |= worth->has_work[operand];
         worth->has_sums[id] |= worth->has_sums[operand];
+        worth->is_moved[id] &= worth->is_moved[operand];
     }
     if (worth->source_count[id] > INT32_MAX) // shared operands count often; it is a guess anyway
         worth->source_count[id] = INT32_MAX;
@@ -74,13 +77,13 @@ static bool is_free_view(Op op) {
     return op == OP_reshape || op == OP_broadcast;
 }
 
-/// Whether a step makes the value again, since it is large and has few operations behind it, or none:
-/// weights in another order.
+/// Whether a step makes the value again, since it is large and has few operations behind it, or
+/// none: weights in another order.
 static bool is_made_again(const Worth *worth, const Node *node) {
     int64_t count = type_count(&node->type);
     if (!worth->in_step)
         return false;
-    if (worth->flops[node->id] == 0 && count > MOVED_COUNT)
+    if (worth->is_moved[node->id] && count > MOVED_COUNT)
         return true;
     return worth->has_sums[node->id] && count > worth->source_count[node->id] &&
            worth->flops[node->id] < CHEAP_FLOPS * (double)count;
@@ -205,6 +208,7 @@ static bool hoist(Graph *graph, Prologue *p) {
         .source_count = arena_array(scratch, int64_t, count),
         .has_work = arena_array(scratch, uint8_t, count),
         .has_sums = arena_array(scratch, uint8_t, count),
+        .is_moved = arena_array(scratch, uint8_t, count),
         .flops = arena_array(scratch, double, count),
         .in_step = graph->role == GRAPH_STEP,
     };
