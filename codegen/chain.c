@@ -10,9 +10,9 @@
 #include "support/diag.h"
 
 enum {
-    FEWEST_PARTS = 16,       // work for the threads of a machine
-    LOOK_AHEAD = 6,          // launches that may be passed over by one that joins a chain
-    LONGEST = 8,             // launches of a chain
+    FEWEST_PARTS = 16,        // work for the threads of a machine
+    LOOK_AHEAD = 6,           // launches that may be passed over by one that joins a chain
+    LONGEST = 8,              // launches of a chain
     SHARED_BYTES = 768 << 10, // of what all parts read, for which there is to be room in a cache
 };
 
