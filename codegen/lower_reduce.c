@@ -121,9 +121,10 @@ uint32_t reduce_extents(const Node *node, int64_t *extent) {
         return (uint32_t)summed_letters(node, letter, extent);
     case OP_conv2d: // C / groups, KH, KW
         memcpy(extent, b->dim + 1, 3 * sizeof *extent);
+        extent[0] = node->attrs->live ? node->attrs->live : extent[0];
         return 3;
     case OP_conv2d_input: // K / groups, KH, KW
-        extent[0] = b->dim[0] / node->attrs->groups;
+        extent[0] = node->attrs->live ? node->attrs->live : b->dim[0] / node->attrs->groups;
         memcpy(extent + 1, b->dim + 2, 2 * sizeof *extent);
         return 3;
     case OP_conv2d_weight: // N, or those of one part, OH, OW
@@ -230,8 +231,9 @@ static Value conv2d_weight_term(Lower *l, const Node *node, const Ix *ix, const 
         image[2 + i] = position(l, inner[1 + i], as->stride.at[i], filter[2 + i],
                                 as->dilation.at[i], -as->padding.at[i]);
     Ix out[4] = {n, filter[0], inner[1], inner[2]};
-    Value cotangent = lower_inside(l, node->operand[1], out, NULL, 0);
-    return product(l, lower_inside(l, node->operand[0], image, NULL, 0), cotangent);
+    LoopExpr *is_live = as->live ? x_inside(l->kernel, filter[1].x, 0, as->live) : NULL;
+    Value cotangent = lower_inside(l, node->operand[1], out, is_live, 0);
+    return product(l, lower_inside(l, node->operand[0], image, is_live, 0), cotangent);
 }
 
 static Value einsum_term(Lower *l, const Node *node, const Ix *ix, const Ix *inner) {

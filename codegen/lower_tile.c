@@ -224,6 +224,7 @@ static ConvShape image_shape(const Node *node, const Type *x, const Type *y) {
 static ConvShape conv_shape(const Node *node, const Type *x, const Type *w, const Type *y) {
     const Attrs *as = node->attrs;
     ConvShape shape = image_shape(node, x, y);
+    shape.live = as->live;
     for (int i = 0; i < 2; i++) {
         shape.kernel[i] = w->dim[w->rank - 2 + i];
         shape.stride[i] = as->stride.at[i];

@@ -41,6 +41,7 @@ typedef struct ConvShape {
     int64_t kernel[2], stride[2], dilation[2]; // height, width
     int64_t padding[2];                        // top, left
     int64_t groups;
+    int64_t live; // channels of operand 0 that count, the others are as zeros; 0: all
 } ConvShape;
 
 /// Channels of a group where a block holds whole groups (as many filters as channels in each, 1, 2,

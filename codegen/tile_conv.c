@@ -60,6 +60,7 @@ typedef struct TapConv {
     int64_t groups;
     int64_t vectors;    // blocks of 16 output channels in a group
     int64_t reduced;    // input channels in a group
+    int64_t live;       // of them the first that count
     int64_t lane_group; // width of small groups, which lanes find by themselves: `groups` is 1
     int64_t kernel[2];
     uint32_t packed;       // scratch buffer + 1: weights [reduced][KH][KW][16] of the task's block
@@ -219,7 +220,7 @@ static void emit_panel(const TapConv *conv, const TapAxis *rows, const TapAxis *
     const TileIO *io = conv->io;
     LoopKernel *kernel = io->kernel;
     LoopStmt *blocks = loop_for(kernel, body, LOOP_SERIAL, "cb", index_int(conv, 0),
-                                index_int(conv, conv->reduced / TILE_BLOCK), 1);
+                                index_int(conv, ceil_div(conv->live, TILE_BLOCK)), 1);
     LoopStmt *row_loop = loop_for(kernel, &blocks->body, LOOP_SERIAL, "row", begin, end, 1);
     LoopStmt *column_loop = loop_for(kernel, &row_loop->body, LOOP_SERIAL, "column",
                                      index_int(conv, 0), index_int(conv, columns->grid), 1);
@@ -340,6 +341,35 @@ static void emit_panel_ahead(const TapConv *conv, const TapAxis *rows, const Tap
     loop_prefetch_end(kernel);
 }
 
+/// All taps of the first `count` channels of a block.
+static void emit_block(const TapConv *conv, const TapAxis *rows, const TapAxis *columns,
+                       const TilePlace *place, LoopBody *body, uint32_t sums, LoopExpr *block,
+                       int64_t count) {
+    LoopKernel *kernel = conv->io->kernel;
+    LoopExpr *first_channel = x_mul(kernel, block, conv->reduced_block);
+    LoopExpr *tap_begin = index_int(conv, 0), *tap_end = index_int(conv, rows->taps);
+    bool unroll_rows = place->rows > 1;
+    if (conv->panel && !unroll_rows)
+        emit_panel_ahead(conv, rows, columns, place, body, block);
+    // Constant channels make the lanes' places in a vector constant.
+    LoopKind channels = conv->lane_group ? LOOP_UNROLL : LOOP_SERIAL;
+    LoopStmt *row_taps, *channel_loop;
+    if (unroll_rows) { // channels outside, all taps unrolled inside, guards fold
+        channel_loop = loop_for(kernel, body, channels, "ci", index_int(conv, 0),
+                                index_int(conv, count), 1);
+        row_taps = loop_for(kernel, &channel_loop->body, LOOP_UNROLL, "kh", tap_begin, tap_end, 1);
+        body = &row_taps->body;
+    } else {
+        tap_range(conv, rows, body, place->row, &tap_begin, &tap_end);
+        row_taps = loop_for(kernel, body, LOOP_SERIAL, "kh", tap_begin, tap_end, 1);
+        channel_loop = loop_for(kernel, &row_taps->body, channels, "ci", index_int(conv, 0),
+                                index_int(conv, count), 1);
+        body = &channel_loop->body;
+    }
+    LoopExpr *channel = x_add(kernel, first_channel, loop_var(kernel, channel_loop));
+    emit_products(conv, rows, columns, place, body, sums, channel, loop_var(kernel, row_taps));
+}
+
 /// One register tile: clear the sums, run the taps and channels, store.
 static void emit_tile(const TapConv *conv, const TapAxis *rows, const TapAxis *columns,
                       TilePlace place, LoopBody *body) {
@@ -364,37 +394,15 @@ static void emit_tile(const TapConv *conv, const TapAxis *rows, const TapAxis *c
     loop_set(kernel, nest, sums, at, 3, x_real(kernel, 0.0, conv->type));
 
     if (rows->taps > 0 && columns->taps > 0) {
-        int64_t blocks = conv->reduced / conv->reduced_block;
-        LoopStmt *block_loop = loop_for(kernel, inner, LOOP_SERIAL, "cb", index_int(conv, 0),
-                                        index_int(conv, blocks), 1);
-        LoopExpr *first_channel = x_mul(kernel, loop_var(kernel, block_loop), conv->reduced_block);
-        LoopExpr *tap_begin = index_int(conv, 0), *tap_end = index_int(conv, rows->taps);
-        bool unroll_rows = place.rows > 1;
-        if (conv->panel && !unroll_rows)
-            emit_panel_ahead(conv, rows, columns, &place, &block_loop->body,
-                             loop_var(kernel, block_loop));
-        // Constant channels make the lanes' places in a vector constant.
-        LoopKind channels = conv->lane_group ? LOOP_UNROLL : LOOP_SERIAL;
-        if (!unroll_rows)
-            tap_range(conv, rows, &block_loop->body, place.row, &tap_begin, &tap_end);
-        LoopStmt *row_taps = NULL, *channel_loop;
-        LoopExpr *row_tap, *channel;
-        if (unroll_rows) { // channels outside, all taps unrolled inside, guards fold
-            channel_loop = loop_for(kernel, &block_loop->body, channels, "ci", index_int(conv, 0),
-                                    index_int(conv, conv->reduced_block), 1);
-            row_taps =
-                loop_for(kernel, &channel_loop->body, LOOP_UNROLL, "kh", tap_begin, tap_end, 1);
-            nest = &row_taps->body;
-        } else {
-            row_taps =
-                loop_for(kernel, &block_loop->body, LOOP_SERIAL, "kh", tap_begin, tap_end, 1);
-            channel_loop = loop_for(kernel, &row_taps->body, channels, "ci", index_int(conv, 0),
-                                    index_int(conv, conv->reduced_block), 1);
-            nest = &channel_loop->body;
+        int64_t blocks = conv->live / conv->reduced_block, rest = conv->live % conv->reduced_block;
+        if (blocks) {
+            LoopStmt *loop = loop_for(kernel, inner, LOOP_SERIAL, "cb", index_int(conv, 0),
+                                      index_int(conv, blocks), 1);
+            emit_block(conv, rows, columns, &place, &loop->body, sums, loop_var(kernel, loop),
+                       conv->reduced_block);
         }
-        row_tap = loop_var(kernel, row_taps);
-        channel = x_add(kernel, first_channel, loop_var(kernel, channel_loop));
-        emit_products(conv, rows, columns, &place, nest, sums, channel, row_tap);
+        if (rest)
+            emit_block(conv, rows, columns, &place, inner, sums, index_int(conv, blocks), rest);
     }
 
     nest = inner;
@@ -703,6 +711,7 @@ static TapConv tap_conv(const TileIO *io, const ConvShape *shape, int64_t vector
                      .groups = groups,
                      .vectors = vectored / groups / TILE_BLOCK,
                      .reduced = reduced,
+                     .live = shape->live ? shape->live : reduced,
                      .reduced_block = reduced % TILE_BLOCK ? reduced : TILE_BLOCK,
                      .lane_group = small,
                      .kernel = {shape->kernel[0], shape->kernel[1]},

@@ -22,6 +22,7 @@ typedef struct WeightTile {
     const TileIO *io;
     const ConvShape *shape;
     int64_t parts;
+    int64_t live;         // channels of a group that count: the gradient by the others is zero
     int64_t block;        // channels of x handled by a task
     int64_t tile_vectors; // blocks of 16 filters in a tile
     int64_t tile_channels;
@@ -200,14 +201,11 @@ static void emit_tile(const WeightTile *tile, LoopBody *body, LoopExpr *first_ch
     io->store(io->user, last.body, index, x_local(kernel, sums, last.at, 2));
 }
 
-/// All tiles of the task's block for the images of one visit and one tap.
-static void emit_block(const WeightTile *tile, LoopBody *body, LoopExpr *begin, LoopExpr *end,
-                       LoopExpr *first_visit) {
+/// The tiles of the first `count` channels of the task's block.
+static void emit_channels(const WeightTile *tile, LoopBody *body, int64_t count, LoopExpr *begin,
+                          LoopExpr *end, LoopExpr *first_visit, LoopExpr *const range[4]) {
     LoopKernel *kernel = tile->io->kernel;
-    LoopExpr *range[4];
-    pixel_range(tile, body, 0, &range[0], &range[1]);
-    pixel_range(tile, body, 1, &range[2], &range[3]);
-    int64_t full = tile->block / tile->tile_channels, rest = tile->block % tile->tile_channels;
+    int64_t full = count / tile->tile_channels, rest = count % tile->tile_channels;
     if (full > 0) {
         LoopStmt *loop =
             loop_for(kernel, body, LOOP_SERIAL, "ct", x_int(kernel, 0), x_int(kernel, full), 1);
@@ -219,6 +217,48 @@ static void emit_block(const WeightTile *tile, LoopBody *body, LoopExpr *begin, 
                   first_visit, range);
 }
 
+/// Zeros for the channels of the task's block that are not live.
+static void emit_zeros(const WeightTile *tile, LoopBody *body) {
+    const TileIO *io = tile->io;
+    LoopKernel *kernel = io->kernel;
+    LoopExpr *first = x2(kernel, X_max, tile->channel, x_int(kernel, tile->live));
+    first = loop_let(kernel, body, "dead", first);
+    LoopExpr *end = x_add(kernel, tile->channel, x_int(kernel, tile->block));
+    LoopStmt *channels = loop_for(kernel, body, LOOP_SERIAL, "c", first, end, 1);
+    LoopStmt *vectors = loop_for(kernel, &channels->body, LOOP_SERIAL, "v", x_int(kernel, 0),
+                                 x_int(kernel, tile->tile_vectors), 1);
+    LoopStmt *lanes = loop_for(kernel, &vectors->body, LOOP_VECTOR, "lane", x_int(kernel, 0),
+                               x_int(kernel, TILE_BLOCK), 1);
+    LoopExpr *index[5];
+    output_index(tile, filter_at(tile, loop_var(kernel, vectors), loop_var(kernel, lanes)),
+                 loop_var(kernel, channels), index);
+    io->store(io->user, &lanes->body, index, x_real(kernel, 0.0, tile->shape->type));
+}
+
+/// All tiles of the task's block for the images of one visit and one tap.
+static void emit_block(const WeightTile *tile, LoopBody *body, LoopExpr *begin, LoopExpr *end,
+                       LoopExpr *first_visit) {
+    LoopKernel *kernel = tile->io->kernel;
+    LoopExpr *range[4];
+    pixel_range(tile, body, 0, &range[0], &range[1]);
+    pixel_range(tile, body, 1, &range[2], &range[3]);
+    int64_t last = tile->live / tile->block * tile->block; // first channel of the block that is cut
+    if (last == tile->shape->channels / tile->shape->groups) {
+        emit_channels(tile, body, tile->block, begin, end, first_visit, range);
+        return;
+    }
+    LoopExpr *is_whole = x2(kernel, X_lt, tile->channel, x_int(kernel, last));
+    LoopStmt *choice = loop_if(kernel, body, is_whole);
+    emit_channels(tile, &choice->body, tile->block, begin, end, first_visit, range);
+    LoopBody *cut = &choice->other;
+    if (tile->live > last) {
+        LoopExpr *is_last = x2(kernel, X_eq, tile->channel, x_int(kernel, last));
+        LoopBody *some = &loop_if(kernel, cut, is_last)->body;
+        emit_channels(tile, some, tile->live - last, begin, end, first_visit, range);
+    }
+    emit_zeros(tile, cut);
+}
+
 int64_t tile_conv2d_weight(const TileIO *io, const ConvShape *shape, int64_t parts) {
     int64_t group_filters = shape->filters / shape->groups;
     if (group_filters % TILE_BLOCK)
@@ -227,6 +267,7 @@ int64_t tile_conv2d_weight(const TileIO *io, const ConvShape *shape, int64_t par
     WeightTile tile = {.io = io,
                        .shape = shape,
                        .parts = parts,
+                       .live = shape->live ? shape->live : shape->channels / shape->groups,
                        .block = channel_block_of(shape),
                        .tile_vectors = vectors_of(shape)};
     tile.tile_channels = int_min(tile.block, SUMS / tile.tile_vectors);

@@ -3,11 +3,12 @@
 
 
 // dy or y is [N, K, OH, OW]; the weight [K, C / groups, KH, KW] may have an axis of parts before.
-static int64_t conv_macs(const Type *y, const Type *weight) {
-    int64_t macs = type_count(y);
+// Only the live channels of operand 0 count.
+static int64_t conv_macs(const Node *node, const Type *y, const Type *weight) {
+    int64_t macs = type_count(y), live = node->attrs->live;
     for (int i = weight->rank - 3; i < weight->rank; i++)
         macs *= weight->dim[i];
-    return macs;
+    return live ? macs / node->operand[0]->type.dim[1] * live : macs;
 }
 
 static int64_t einsum_macs(const Node *node) {
@@ -46,11 +47,11 @@ int64_t node_macs(const Node *node) {
     if (node->op == OP_einsum)
         return einsum_macs(node);
     if (node->op == OP_conv2d)
-        return conv_macs(&node->type, &node->operand[1]->type);
+        return conv_macs(node, &node->type, &node->operand[1]->type);
     if (node->op == OP_conv2d_input)
-        return conv_macs(&node->operand[0]->type, &node->operand[1]->type);
+        return conv_macs(node, &node->operand[0]->type, &node->operand[1]->type);
     if (node->op == OP_conv2d_weight)
-        return conv_macs(&node->operand[1]->type, &node->type);
+        return conv_macs(node, &node->operand[1]->type, &node->type);
     // What the direct sums would take: nine products for each pixel, filter and channel of its group.
     if (node->op == OP_winograd)
         return winograd_macs(node);

@@ -612,8 +612,18 @@ static bool conv2d_of(Infer *in, const Type *x, const Type *weight, Type *y) {
     return true;
 }
 
+// That so many channels of operand 0 may be the only ones that count.
+static bool has_live(Infer *in) {
+    int64_t live = in->attrs->live, channels = in->x[0]->dim[1];
+    if (live < 0 || live > channels)
+        return refuse(in, "%" PRId64 " live channels of %" PRId64, live, channels);
+    if (live && in->attrs->groups != 1)
+        return refuse(in, "live channels of %" PRId64 " groups", in->attrs->groups);
+    return true;
+}
+
 static bool infer_conv2d(Infer *in) {
-    return conv2d_of(in, in->x[0], in->x[1], in->y);
+    return conv2d_of(in, in->x[0], in->x[1], in->y) && has_live(in);
 }
 
 // Checks that conv2d of x and weight has the type of dy, of which one of the two adjoints is asked.
@@ -624,7 +634,7 @@ static bool fits_dy(Infer *in, const Type *x, const Type *weight, const Type *dy
     if (!type_same_shape(&y, dy))
         return refuse(in, "conv2d of %s by %s is %s, not %s", text_of(in, x), text_of(in, weight),
                       text_of(in, &y), text_of(in, dy));
-    return true;
+    return has_live(in);
 }
 
 static bool infer_conv2d_input(Infer *in) {

@@ -11,8 +11,11 @@
 // computed for nothing. That needs to know what they hold: zeros behind a convolution, and behind
 // an elementwise op what it makes of its operands'. Only where that is one finite number may the
 // slice pass, since a weight of 0 does not silence an infinity. For the same reason an image that
-// holds infinities gives NaN in the channels that are too many, and a convolution behind them NaN
+// holds infinities gives NaN in the channels that are too many, and F(4x4, 3x3) behind them NaN
 // too, even where something like min(x, 6) would have made the infinity finite.
+//
+// A convolution that sums over channels of a filled image, or whose weight gradient has an axis
+// along them, is told how many of them are `live`: the products of the others are left out.
 #include <math.h>
 
 #include "passes/passes.h"
@@ -148,6 +151,8 @@ static Node *fill_convolution(Fill *fill, const Node *node, const ConvRoles *rol
         return NULL;
     if (depthwise)
         attrs.groups = wanted[0];
+    else if (wanted[0] != node->operand[0]->type.dim[CHANNELS] && !attrs.live)
+        attrs.live = node->operand[0]->type.dim[CHANNELS];
     if (attrs.shape.count)
         attrs.shape.at = shape;
     return graph_append(graph, node->op, operand, 2, &attrs, graph->cursor);

@@ -586,10 +586,12 @@ static void grad_einsum(GradContext *ctx, Node *y, Node *dy) {
 }
 
 /// conv2d and its two adjoints, each linear in both operands, are each other's derivatives. `like`
-/// is the node whose geometry they share; `shape` the result's, where it is not determined.
+/// is the node whose geometry they share; `shape` the result's, where it is not determined. `fill`
+/// says that some channels do not count, and `split` makes parts, only after differentiation.
 static Node *convolution(GradContext *ctx, Op op, const Node *like, Node *a, Node *b,
                          const Node *shape) {
     Attrs attrs = *like->attrs;
+    kdc_assert(!attrs.live && !attrs.parts);
     attrs.shape = shape ? (Ints){shape->type.rank, shape->type.dim} : (Ints){0};
     return append(ctx, op, (Node *[]){a, b}, 2, attrs);
 }
@@ -613,9 +615,8 @@ static void grad_conv2d_input(GradContext *ctx, Node *y, Node *dy) {
         grad_accumulate(ctx, w, convolution(ctx, OP_conv2d_weight, y, dy, g, w));
 }
 
-/// y = conv2d_weight(x, g); `split` makes parts of it only after differentiation.
+/// y = conv2d_weight(x, g)
 static void grad_conv2d_weight(GradContext *ctx, Node *y, Node *dy) {
-    kdc_assert(!y->attrs->parts);
     Node *x = y->operand[0];
     Node *g = y->operand[1];
     if (grad_wanted(ctx, x))

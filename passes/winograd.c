@@ -4,6 +4,8 @@
 //     conv2d_input(dy, w)   ->  winograd(dy, winograd_kernel(w, flip)), padded to the size of dx
 //     conv2d_weight(x, dy)  ->  winograd_kernel_adjoint(winograd_weight(x, dy))
 //
+// It sums over all channels; where only the first of them count, the kernel holds zeros for the rest.
+//
 // A transformed kernel is a value like others: one of a frozen module is computed once per phase
 // (bind_times), one that two convolutions use is made once (cse).
 //
@@ -91,12 +93,30 @@ static Node *append(Graph *graph, const Node *node, Op op, Node *a, Node *b, con
     return graph_append(graph, op, operand, b ? 2 : 1, attrs, node->origin);
 }
 
+/// w with zeros on `axis` from the convolution's live channels on, where `fill` has not put them.
+static Node *live_part(Graph *graph, const Node *node, Node *w, int axis) {
+    int64_t low[4] = {0}, high[4] = {0}, limit[4], step[4] = {1, 1, 1, 1};
+    int64_t live = node->attrs->live;
+    bool filled = w->op == OP_pad && w->attrs->value == 0 && !w->attrs->low.at[axis] &&
+                  w->operand[0]->type.dim[axis] <= live;
+    if (!live || filled)
+        return w;
+    for (int i = 0; i < 4; i++)
+        limit[i] = w->type.dim[i];
+    limit[axis] = live;
+    high[axis] = w->type.dim[axis] - live;
+    Attrs first = {.start = {4, low}, .limit = {4, limit}, .step = {4, step}};
+    Attrs zeros = {.low = {4, low}, .high = {4, high}};
+    return append(graph, node, OP_pad, append(graph, node, OP_slice, w, NULL, &first), NULL,
+                  &zeros);
+}
+
 static Node *forward(Graph *graph, const Node *node, Node *x, Node *w) {
     int64_t groups = node->attrs->groups;
     Attrs kernel = {.groups = groups};
     Attrs attrs = {.padding = node->attrs->padding, .groups = groups};
     return append(graph, node, OP_winograd, x,
-                  append(graph, node, OP_winograd_kernel, w, NULL, &kernel), &attrs);
+                  append(graph, node, OP_winograd_kernel, live_part(graph, node, w, 1), NULL, &kernel), &attrs);
 }
 
 static Node *by_input(Graph *graph, const Node *node, Node *dy, Node *w) {
@@ -107,7 +127,7 @@ static Node *by_input(Graph *graph, const Node *node, Node *dy, Node *w) {
     Attrs flip = {.groups = groups, .flip = true};
     Attrs attrs = {.padding = {4, padding}, .groups = groups};
     return append(graph, node, OP_winograd, dy,
-                  append(graph, node, OP_winograd_kernel, w, NULL, &flip), &attrs);
+                  append(graph, node, OP_winograd_kernel, live_part(graph, node, w, 0), NULL, &flip), &attrs);
 }
 
 /// The sum over all pieces gives few kernels: ranges of the batch apart, then together.
@@ -125,7 +145,8 @@ static Node *by_weight(Graph *graph, const Node *node, const Shape *shape, Node 
     Node *sum = append(graph, node, OP_winograd_weight, x, dy, &attrs);
     if (parts > 1)
         sum = ir_reduce(graph, OP_sum, sum, &first, 1, false);
-    return append(graph, node, OP_winograd_kernel_adjoint, sum, NULL, &none);
+    sum = append(graph, node, OP_winograd_kernel_adjoint, sum, NULL, &none);
+    return live_part(graph, node, sum, 1);
 }
 
 /// Requires: no grad nodes.  Keeps: order.  Changes nothing when run again.

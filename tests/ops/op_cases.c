@@ -553,17 +553,41 @@ static Attrs conv_attrs(const ConvCase *c, const int64_t *shape) {
                    .groups = c->groups};
 }
 
+// After the plain cases some of which only the first channels count; `fill` says so, behind
+// `differentiate`, so these have no gradient.
+static const struct {
+    size_t conv;
+    int64_t channels, filters;
+} live_cases[] = {{1, 2, 3}, {7, 1, 2}, {13, 9, 1}, {16, 16, 1}};
+
+static const ConvCase *conv_case(Build *b, int64_t *channels, int64_t *filters) {
+    *channels = *filters = 0;
+    if (b->i < COUNT(conv_cases))
+        return &conv_cases[b->i];
+    size_t i = b->i - COUNT(conv_cases);
+    *channels = live_cases[i].channels;
+    *filters = live_cases[i].filters;
+    b->out->differentiable = false;
+    return &conv_cases[live_cases[i].conv];
+}
+
 static Node *family_conv2d(Build *b) {
-    const ConvCase *c = &conv_cases[b->i];
-    return conv_of(b, c->x, c->weight, conv_attrs(c, c->y));
+    int64_t channels, filters;
+    const ConvCase *c = conv_case(b, &channels, &filters);
+    Attrs attrs = conv_attrs(c, c->y);
+    attrs.live = channels;
+    return conv_of(b, c->x, c->weight, attrs);
 }
 
 static Node *family_conv2d_input(Build *b) {
-    const ConvCase *c = &conv_cases[b->i];
-    return conv_of(b, c->y, c->weight, conv_attrs(c, c->x));
+    int64_t channels, filters;
+    const ConvCase *c = conv_case(b, &channels, &filters);
+    Attrs attrs = conv_attrs(c, c->x);
+    attrs.live = filters;
+    return conv_of(b, c->y, c->weight, attrs);
 }
 
-// After the plain cases some in parts; 5 images in 3 parts are 2, 2 and 1, in 4 parts the last is
+// Then some in parts; 5 images in 3 parts are 2, 2 and 1, in 4 parts the last is
 // empty. Parts are made behind `differentiate`, so these have no gradient.
 static const struct {
     size_t conv;
@@ -571,13 +595,19 @@ static const struct {
 } parts_cases[] = {{0, 1}, {1, 2}, {5, 2}, {COUNT(conv_cases) - 1, 3}, {COUNT(conv_cases) - 1, 4}};
 
 static Node *family_conv2d_weight(Build *b) {
-    bool plain = b->i < COUNT(conv_cases);
-    const ConvCase *c = &conv_cases[plain ? b->i : parts_cases[b->i - COUNT(conv_cases)].conv];
-    Attrs attrs = conv_attrs(c, c->weight);
-    if (!plain) {
-        attrs.parts = parts_cases[b->i - COUNT(conv_cases)].parts;
+    size_t whole = COUNT(conv_cases) + COUNT(live_cases);
+    int64_t channels = 0, filters, parts = 0;
+    const ConvCase *c;
+    if (b->i < whole) {
+        c = conv_case(b, &channels, &filters);
+    } else {
+        c = &conv_cases[parts_cases[b->i - whole].conv];
+        parts = parts_cases[b->i - whole].parts;
         b->out->differentiable = false;
     }
+    Attrs attrs = conv_attrs(c, c->weight);
+    attrs.live = channels;
+    attrs.parts = parts;
     return conv_of(b, c->x, c->y, attrs);
 }
 
@@ -788,9 +818,11 @@ static const CaseRule case_rules[OP_COUNT] = {
     [OP_argmax] = RULE(reduce, axes_cases, CASE_DISTINCT, -2, 2, false),
     [OP_argmin] = RULE(reduce, axes_cases, CASE_DISTINCT, -2, 2, false),
     [OP_einsum] = RULE(einsum, einsums, CASE_RANGE, -2, 2, true),
-    [OP_conv2d] = RULE(conv2d, conv_cases, CASE_RANGE, -2, 2, true),
-    [OP_conv2d_input] = RULE(conv2d_input, conv_cases, CASE_RANGE, -2, 2, true),
-    [OP_conv2d_weight] = {family_conv2d_weight, COUNT(conv_cases) + COUNT(parts_cases), CASE_RANGE,
+    [OP_conv2d] = {family_conv2d, COUNT(conv_cases) + COUNT(live_cases), CASE_RANGE, -2, 2, true},
+    [OP_conv2d_input] = {family_conv2d_input, COUNT(conv_cases) + COUNT(live_cases), CASE_RANGE, -2,
+                         2, true},
+    [OP_conv2d_weight] = {family_conv2d_weight,
+                          COUNT(conv_cases) + COUNT(live_cases) + COUNT(parts_cases), CASE_RANGE,
                           -2, 2, true},
     [OP_winograd] = RULE(winograd, winograd_cases, CASE_RANGE, -2, 2, false),
     [OP_winograd_weight] = RULE(winograd, winograd_cases, CASE_RANGE, -2, 2, false),

@@ -598,6 +598,11 @@ static bool soup_einsum(Gen *g, Op op) {
     return true;
 }
 
+// How many of the channels count; mostly all.
+static int64_t live_channels(Gen *g, int64_t channels, int64_t groups) {
+    return groups == 1 && gen_chance(g, 25) ? 1 + gen_below(g, channels) : 0;
+}
+
 static bool soup_conv(Gen *g, Op op) {
     Live x = take_image(g);
     const Type *type = &x.node->type;
@@ -616,12 +621,16 @@ static bool soup_conv(Gen *g, Op op) {
     if (type_count(type) * filters / groups * at[0] * at[1] > FLOPS_MAX)
         return false;
     Live weight = fresh(g, g->real, 4, w);
+    attrs.live = live_channels(g, type->dim[1], groups);
+    bool has_gradient = !attrs.live; // parts and live channels are set behind differentiation
     Node *y = gen_node(g, OP_conv2d, (Node *[]){x.node, weight.node}, 2, attrs);
     if (type_count(&y->type) > ELEMENTS_MAX)
         return true; // dead code, then
     double most = x.most * 1.25 * sqrt(fan) * 2;
     if (op == OP_conv2d_input) {
         attrs.shape = (Ints){4, type->dim};
+        attrs.live = live_channels(g, filters, groups);
+        has_gradient &= !attrs.live;
         y = gen_node(g, op, (Node *[]){gen_scaled(g, y, 1 / most), weight.node}, 2, attrs);
         most = 2.5 * sqrt((double)(filters / groups * at[0] * at[1]));
     } else if (op == OP_conv2d_weight) {
@@ -630,9 +639,10 @@ static bool soup_conv(Gen *g, Op op) {
         Node *dy = fresh(g, g->real, 4, y->type.dim).node;
         most = x.most * 2 * sqrt((double)(type_count(&y->type) / filters)) + 2;
         y = gen_node(g, op, (Node *[]){x.node, dy}, 2, attrs);
-        if (attrs.parts) // made by `split` alone, after differentiation
-            y = ir_unary(g->graph, OP_stop_gradient, y);
+        has_gradient &= !attrs.parts;
     }
+    if (!has_gradient)
+        y = ir_unary(g->graph, OP_stop_gradient, y);
     gen_live(g, y, most);
     return true;
 }
