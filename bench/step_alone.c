@@ -1,7 +1,7 @@
 // bench/step_alone.c -- a step beside its contractions by themselves, and what loss terms take beside theirs.
 //
 // All run in turn, in one frame: the step and its contractions as they are, and both once more compiled so that every
-// launch notes its time, which no chain of launches does. So what is the same in two steps need not be compared by
+// launch notes its time, in no chains: by itself. So what is the same in two steps need not be compared by
 // the difference of two noisy sums.
 #include <stdio.h>
 
@@ -123,7 +123,7 @@ static int64_t larger(int64_t a, int64_t b) {
 void time_alone(Step *step, const Options *options) {
     static Work work[2 + 2 * (1 + MOST_TERMS)];
     const Module *module = step->program->module;
-    CodegenOptions plain = {.level = 2}, profile = {.level = 2, .profile = &step->sources};
+    CodegenOptions plain = {.level = 2}, profile = {.level = 2, .profile = &step->sources, .one_by_one = true};
     Module *alone = contractions_alone(&step->arena, module, step->graph, step->graph_count);
     LoopProgram *alone_loops = codegen_lower(&step->arena, alone, &plain);
     LoopProgram *noting = codegen_lower(&step->arena, module, &profile);

@@ -20,6 +20,7 @@ typedef struct ProgramEmitter {
     const char *cpu, *features;
     LLVMLinkage graph_linkage;
     LLVMValueRef stamps; // KdrtProgram.stamp; NULL: the code takes no time
+    LLVMValueRef lap;    // when the first thread's last launch in a chain was done
     // of the worker at work
     LLVMValueRef frame, thread, threads, scratch;
 } ProgramEmitter;
@@ -150,6 +151,77 @@ static void emit_call(ProgramEmitter *p, const Launch *launch, size_t index, LLV
         keep_count(p, index);
 }
 
+/// Begins what only the first thread does and returns the block behind it.
+static LLVMBasicBlockRef open_first(ProgramEmitter *p) {
+    Emitter *em = p->em;
+    LLVMValueRef first = LLVMBuildICmp(em->builder, LLVMIntEQ, p->thread, emit_int(em, 0), "");
+    LLVMBasicBlockRef stamp = emit_block(em, "stamp"), next = emit_block(em, "next");
+    LLVMBuildCondBr(em->builder, first, stamp, next);
+    LLVMPositionBuilderAtEnd(em->builder, stamp);
+    return next;
+}
+
+static void close_first(ProgramEmitter *p, LLVMBasicBlockRef next) {
+    LLVMBuildBr(p->em->builder, next);
+    LLVMPositionBuilderAtEnd(p->em->builder, next);
+}
+
+static LLVMValueRef stamp_place(ProgramEmitter *p, size_t index) {
+    return bytes_after(p->em, p->stamps, 8 * (int64_t)index);
+}
+
+static LLVMValueRef load_time(ProgramEmitter *p, LLVMValueRef place) {
+    return LLVMBuildLoad2(p->em->builder, i64_type(p->em), place, "");
+}
+
+/// The first thread notes the time in stamp[index].
+static void emit_stamp(ProgramEmitter *p, size_t index) {
+    if (!p->stamps)
+        return;
+    LLVMBasicBlockRef next = open_first(p);
+    LLVMValueRef now = call_entry(p->em, "kdrt_clock", &p->threads, 1);
+    LLVMBuildStore(p->em->builder, now, stamp_place(p, index));
+    close_first(p, next);
+}
+
+/// stamp[index + 1 + i] is to be what launch i of the chain that begins has taken so far.
+static void emit_laps_begin(ProgramEmitter *p, size_t index, size_t count) {
+    if (!p->stamps)
+        return;
+    LLVMBasicBlockRef next = open_first(p);
+    LLVMBuildStore(p->em->builder, load_time(p, stamp_place(p, index)), p->lap);
+    for (size_t i = 0; i < count; i++)
+        LLVMBuildStore(p->em->builder, emit_int(p->em, 0), stamp_place(p, index + 1 + i));
+    close_first(p, next);
+}
+
+static void emit_lap(ProgramEmitter *p, size_t index) {
+    if (!p->stamps)
+        return;
+    LLVMBuilderRef builder = p->em->builder;
+    LLVMBasicBlockRef next = open_first(p);
+    LLVMValueRef now = call_entry(p->em, "kdrt_clock", &p->threads, 1);
+    LLVMValueRef taken = LLVMBuildSub(builder, now, load_time(p, p->lap), "");
+    LLVMValueRef sum = load_time(p, stamp_place(p, index + 1));
+    LLVMBuildStore(builder, LLVMBuildAdd(builder, sum, taken, ""), stamp_place(p, index + 1));
+    LLVMBuildStore(builder, now, p->lap);
+    close_first(p, next);
+}
+
+/// As if the launches had run one after the other.
+static void emit_laps_end(ProgramEmitter *p, size_t index, size_t count) {
+    if (!p->stamps)
+        return;
+    LLVMBuilderRef builder = p->em->builder;
+    LLVMBasicBlockRef next = open_first(p);
+    LLVMValueRef time = load_time(p, stamp_place(p, index));
+    for (size_t i = 0; i < count; i++) {
+        time = LLVMBuildAdd(builder, time, load_time(p, stamp_place(p, index + 1 + i)), "");
+        LLVMBuildStore(builder, time, stamp_place(p, index + 1 + i));
+    }
+    close_first(p, next);
+}
+
 /// The launches [index, index + count) part by part.
 static void emit_parts(ProgramEmitter *p, const Launch *launch, size_t index, size_t count) {
     Emitter *em = p->em;
@@ -169,11 +241,13 @@ static void emit_parts(ProgramEmitter *p, const Launch *launch, size_t index, si
         LLVMValueRef step = emit_int(em, launch[i].iterations / parts);
         LLVMValueRef lo = LLVMBuildMul(builder, part, step, "");
         emit_call(p, &launch[i], index + i, lo, LLVMBuildAdd(builder, lo, step, ""));
+        emit_lap(p, index + i);
     }
+    LLVMBasicBlockRef done = LLVMGetInsertBlock(builder);
     LLVMValueRef following = LLVMBuildAdd(builder, part, emit_int(em, 1), "");
     LLVMBuildBr(builder, test);
     LLVMValueRef value[2] = {first, following};
-    LLVMBasicBlockRef from[2] = {before, body};
+    LLVMBasicBlockRef from[2] = {before, done};
     LLVMAddIncoming(part, value, from, 2);
     LLVMPositionBuilderAtEnd(builder, end);
 }
@@ -208,13 +282,17 @@ static void emit_chain(ProgramEmitter *p, const Launch *launch, size_t index, si
                                      emit_int(em, launch->parts), "");
     LLVMBuildCondBr(em->builder, few, parts, single);
     LLVMPositionBuilderAtEnd(em->builder, parts);
+    emit_laps_begin(p, index, count);
     emit_parts(p, launch, index, count);
+    emit_laps_end(p, index, count);
     LLVMBuildBr(em->builder, done);
     LLVMPositionBuilderAtEnd(em->builder, single);
     for (size_t i = 0; i < count; i++) {
         emit_launch(p, &launch[i], index + i);
-        if (i + 1 < count)
-            call_entry(em, "GOMP_barrier", NULL, 0);
+        if (i + 1 == count)
+            continue;
+        call_entry(em, "GOMP_barrier", NULL, 0);
+        emit_stamp(p, index + i + 1);
     }
     LLVMBuildBr(em->builder, done);
     LLVMPositionBuilderAtEnd(em->builder, done);
@@ -230,21 +308,6 @@ static LLVMValueRef new_function(ProgramEmitter *p, const char *name, LLVMLinkag
     em->function = function;
     LLVMPositionBuilderAtEnd(em->builder, emit_block(em, "entry"));
     return function;
-}
-
-/// The first thread notes the time in stamp[index].
-static void emit_stamp(ProgramEmitter *p, size_t index) {
-    Emitter *em = p->em;
-    if (!p->stamps)
-        return;
-    LLVMValueRef first = LLVMBuildICmp(em->builder, LLVMIntEQ, p->thread, emit_int(em, 0), "");
-    LLVMBasicBlockRef stamp = emit_block(em, "stamp"), next = emit_block(em, "next");
-    LLVMBuildCondBr(em->builder, first, stamp, next);
-    LLVMPositionBuilderAtEnd(em->builder, stamp);
-    LLVMValueRef now = call_entry(em, "kdrt_clock", &p->threads, 1);
-    LLVMBuildStore(em->builder, now, bytes_after(em, p->stamps, 8 * (int64_t)index));
-    LLVMBuildBr(em->builder, next);
-    LLVMPositionBuilderAtEnd(em->builder, next);
 }
 
 static LLVMValueRef emit_worker(ProgramEmitter *p, const LoopGraph *graph, size_t index) {
@@ -334,8 +397,12 @@ void emit_program(Emitter *em, const LoopProgram *loops, const Module *module, c
     ProgramEmitter p = {.em = em, .loops = loops, .cpu = cpu, .features = features};
     p.graph_linkage = library ? LLVMInternalLinkage : LLVMExternalLinkage;
     p.real = module ? scalar_type_of(module->real) : S_F32;
-    if (loops->profile)
+    if (loops->profile) {
         p.stamps = stamp_table(em, loops);
+        p.lap = LLVMAddGlobal(em->module, i64_type(em), "lap");
+        LLVMSetInitializer(p.lap, emit_int(em, 0));
+        LLVMSetLinkage(p.lap, LLVMInternalLinkage);
+    }
     LLVMValueRef *graph = arena_array(em->arena, LLVMValueRef, loops->graphs.count + 1);
     for (size_t i = 0; i < loops->graphs.count; i++) {
         const LoopGraph *at = loops->graphs.at[i];

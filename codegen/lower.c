@@ -104,7 +104,7 @@ LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOpti
                      lower_kernel(program, &scratch, graph, graph->kernels.at[k]));
             arena_reset(&scratch);
         }
-        if (options->level > 0 && !options->profile)
+        if (options->level > 0 && !options->one_by_one)
             chain_launches(arena, program, loops);
         vec_push(arena, &program->graphs, loops);
         if (loops->launches.count > launches)

@@ -104,6 +104,12 @@ static const char *set_without(Options *options, Arena *arena, const char *value
     return NULL;
 }
 
+static const char *set_unchained(Options *options, Arena *arena, const char *value) {
+    (void)arena, (void)value;
+    options->unchained = true;
+    return NULL;
+}
+
 static const char *set_time_passes(Options *options, Arena *arena, const char *value) {
     (void)arena, (void)value;
     options->time_passes = true;
@@ -200,6 +206,7 @@ static const OptionRow option_rows[] = {
      "stop at a form and print it: ast (kd source), tree, ir, loops, llvm, asm, obj, manifest"},
     {"--passes", "a,b", set_passes, "run these passes alone; with an .ir file none unless given"},
     {"--without", "a,b", set_without, "leave these passes out"},
+    {"--unchained", NULL, set_unchained, "run kernels one after the other, not image by image together"},
     {"--print-after", "PASS", set_print_after,
      "print the IR to the standard error after these passes, or after all"},
     {"--time-passes", NULL, set_time_passes, "say how long each pass took"},

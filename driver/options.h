@@ -32,6 +32,7 @@ typedef struct Options {
     const char *print_after; // names with commas between, "all" or NULL
     const char *passes;      // names with commas between: run these alone; NULL: those of the level
     const char *without;     // names with commas between, or NULL
+    bool unchained;          // launches in no chains
     bool strict_math;        // --math=strict
     bool time_passes;
     bool fully_static;

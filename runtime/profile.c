@@ -2,7 +2,9 @@
 // program.
 //
 // The generated code stamps the end of each launch, behind its barrier, on the first thread: what a
-// launch takes is from the end of the one before it, waiting for the slowest thread included.
+// launch takes is from the end of the one before it, waiting for the slowest thread included. Of
+// launches that run together, part by part, it stamps them as if they had run one after the other:
+// a launch takes what all its parts took on that thread, the last one the waiting too.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

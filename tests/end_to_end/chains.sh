@@ -16,7 +16,15 @@ check "three threads give the same as one" same_run threads1 threads3
 # The log, whose length a checkpoint holds, says how many threads there were.
 check "twenty threads give the same numbers as one" cmp threads1/metrics.csv threads20/metrics.csv
 check "more threads than parts give the same as twenty" same_run threads20 threads40
-check "without chains it compiles" "$KDC" chained.kd --profile -o alone
-check "without chains it trains" sh -c './alone --quiet --out alone.d --threads 2 >profile'
+check "without chains it compiles" "$KDC" chained.kd --unchained -o alone
+check "without chains it trains" ./alone --quiet --out alone.d --threads 2
 check "without chains the same" same_run threads1 alone.d
+
+# A profile tells the launches of a chain apart: as many as there are, none of which took nothing.
+check "it compiles to take the time" "$KDC" chained.kd --profile -o noting
+for threads in 1 2 40; do
+    check "$threads threads take the time" sh -c "./noting --quiet --out noting$threads --threads $threads >profile$threads"
+    check "$threads threads: the same numbers" cmp threads1/metrics.csv "noting$threads/metrics.csv"
+    ok "$threads threads: every kernel took some" 'awk "/ %  /{ if (!(\$3 > 0)) bad = 1; lines++ } END { exit bad || lines < 50 }" "profile$threads"'
+done
 finish
