@@ -22,6 +22,7 @@ enum {
     WANTED_TILES = 16,  // tasks of a weight gradient
     LEAST_IMAGES = 16,  // of a batch, or groups of them, that are summed apart
     MOST_IMAGES = 256,
+    SMALL_SHARE = 8,    // of an image or its gradient that the sums of weights may be
 };
 
 /// Splits an axis of n elements, each with `rest` behind it, into groups * (n / groups): the
@@ -169,31 +170,40 @@ static Node *variance_in_stages(Graph *graph, Node *y) {
     return in_shape_of(graph, result, &y->type);
 }
 
-/// The weight gradient sums over the whole batch for each of few weights; where they are too few to
-/// share out, ranges of the batch are summed apart. Its tasks are tiles of 16 to 64 filters by 16
-/// channels.
+/// In so many sums, added up later in order.
+static Node *weight_by(Graph *graph, Node *y, int64_t parts) {
+    Attrs apart = *y->attrs;
+    apart.parts = parts;
+    Node *sums = graph_append(graph, OP_conv2d_weight, y->operand, 2, &apart, y->origin);
+    int64_t first = 0;
+    return ir_reduce(graph, OP_sum, sums, &first, 1, false);
+}
+
+/// The weight gradient sums over the whole batch for each of few weights. By images where all the
+/// sums are small beside what they are made of: it then runs image by image with what makes the
+/// images. Else, where weights are too few to share out, by ranges of the batch: tasks are tiles of
+/// 16 to 64 filters by 16 channels.
 static Node *weight_in_parts(Graph *graph, Node *y) {
-    const Attrs *attrs = y->attrs;
-    if (attrs->parts)
+    const Type *x = &y->operand[0]->type, *dy = &y->operand[1]->type;
+    int64_t filters = y->type.dim[0], channels = y->type.dim[1], batch = x->dim[0];
+    bool is_small = type_count(dy) * channels < LEAST_COUNT;
+    if (y->attrs->parts || batch == 1 || is_small)
         return NULL;
-    int64_t filters = y->type.dim[0], channels = y->type.dim[1];
-    int64_t batch = y->operand[0]->type.dim[0];
+    int64_t larger = type_count(x) > type_count(dy) ? type_count(x) : type_count(dy);
+    int64_t images = groups_of_images(batch, LEAST_LENGTH);
+    if (images > 1 && type_count(&y->type) * images * SMALL_SHARE <= larger)
+        return weight_by(graph, y, images);
     int64_t blocks = filters % 64 == 0   ? filters / 64
                      : filters % 32 == 0 ? filters / 32
                                          : filters / 16;
     blocks *= (channels + 15) / 16;
-    bool is_small = type_count(&y->operand[1]->type) * channels < LEAST_COUNT;
-    if (blocks == 0 || blocks >= WANTED_TILES || batch == 1 || is_small)
+    if (blocks == 0 || blocks >= WANTED_TILES)
         return NULL;
     int64_t parts = (WANTED_TILES + blocks - 1) / blocks;
     if (parts > batch)
         parts = batch;
     int64_t part_images = (batch + parts - 1) / parts;
-    Attrs apart = *attrs;
-    apart.parts = (batch + part_images - 1) / part_images; // none of them empty
-    Node *sums = graph_append(graph, OP_conv2d_weight, y->operand, 2, &apart, y->origin);
-    int64_t first = 0;
-    return ir_reduce(graph, OP_sum, sums, &first, 1, false);
+    return weight_by(graph, y, (batch + part_images - 1) / part_images); // none of them empty
 }
 
 /// Gives long reductions with few results two stages.
