@@ -185,31 +185,30 @@ Parts chain_parts(const LoopKernel *kernel, uint32_t buffer, const Place *place,
 // ---- launches
 // ----------------------------------------------------------------------------------------
 
-static bool has_choice(const Parts *parts, int64_t by) {
-    for (uint32_t i = 0; i < parts->count; i++) {
-        if (parts->choice[i] == by)
+bool chain_falls(const Launch *launch, uint32_t argument, int64_t parts) {
+    const Parts *falls = &launch->falls[argument];
+    for (uint32_t i = 0; i < falls->count; i++) {
+        if (falls->choice[i] == parts)
             return true;
     }
     return false;
 }
 
-// The kernel's buffer behind an argument.
-static const LoopBuffer *buffer_of(const LoopProgram *program, const Launch *launch,
-                                   uint32_t argument) {
+BufferRole chain_role(const LoopProgram *program, const Launch *launch, uint32_t argument) {
     const LoopKernel *kernel = program->kernels.at[launch->kernel];
     for (size_t i = 0;; i++) {
         if (kernel->buffers.at[i].role != BUFFER_SCRATCH && argument-- == 0)
-            return &kernel->buffers.at[i];
+            return kernel->buffers.at[i].role;
     }
 }
 
-static bool overlap(const Buffer *a, const Buffer *b) {
+bool chain_overlap(const Buffer *a, const Buffer *b) {
     return a->space == b->space && a->index == b->index &&
            a->offset_bytes < b->offset_bytes + b->size_bytes &&
            b->offset_bytes < a->offset_bytes + a->size_bytes;
 }
 
-static bool same_bytes(const Buffer *a, const Buffer *b) {
+bool chain_same_bytes(const Buffer *a, const Buffer *b) {
     return a->offset_bytes == b->offset_bytes && a->size_bytes == b->size_bytes;
 }
 
@@ -218,11 +217,12 @@ static bool agree(const LoopProgram *program, const Launch *a, const Launch *b, 
     for (uint32_t i = 0; i < a->argument_count; i++) {
         for (uint32_t k = 0; k < b->argument_count; k++) {
             const Buffer *x = &a->argument[i], *y = &b->argument[k];
-            if (!overlap(x, y) || (buffer_of(program, a, i)->role == BUFFER_IN &&
-                                   buffer_of(program, b, k)->role == BUFFER_IN))
+            bool reads = chain_role(program, a, i) == BUFFER_IN &&
+                         chain_role(program, b, k) == BUFFER_IN;
+            if (reads || !chain_overlap(x, y))
                 continue;
-            if (!parts || !same_bytes(x, y) || !has_choice(&a->falls[i], parts) ||
-                !has_choice(&b->falls[k], parts))
+            if (!parts || !chain_same_bytes(x, y) || !chain_falls(a, i, parts) ||
+                !chain_falls(b, k, parts))
                 return false;
         }
     }
@@ -233,8 +233,8 @@ static bool agree(const LoopProgram *program, const Launch *a, const Launch *b, 
 static bool share(const Launch *a, const Launch *b, int64_t parts) {
     for (uint32_t i = 0; i < a->argument_count; i++) {
         for (uint32_t k = 0; k < b->argument_count; k++) {
-            if (overlap(&a->argument[i], &b->argument[k]) && has_choice(&a->falls[i], parts) &&
-                has_choice(&b->falls[k], parts))
+            if (chain_overlap(&a->argument[i], &b->argument[k]) && chain_falls(a, i, parts) &&
+                chain_falls(b, k, parts))
                 return true;
         }
     }
@@ -245,14 +245,14 @@ static bool share(const Launch *a, const Launch *b, int64_t parts) {
 static int64_t shared_bytes(const Launch *launch, int64_t parts) {
     int64_t bytes = 0;
     for (uint32_t i = 0; i < launch->argument_count; i++)
-        bytes += has_choice(&launch->falls[i], parts) ? 0 : launch->argument[i].size_bytes;
+        bytes += chain_falls(launch, i, parts) ? 0 : launch->argument[i].size_bytes;
     return bytes;
 }
 
 static bool writes_by_parts(const LoopProgram *program, const Launch *launch, int64_t parts) {
     for (uint32_t i = 0; i < launch->argument_count; i++) {
-        if (buffer_of(program, launch, i)->role != BUFFER_IN &&
-            !has_choice(&launch->falls[i], parts))
+        if (chain_role(program, launch, i) != BUFFER_IN &&
+            !chain_falls(launch, i, parts))
             return false;
     }
     return true;

@@ -25,4 +25,18 @@ Parts chain_parts(const LoopKernel *kernel, uint32_t buffer, const Place *place,
 /// them: sets Launch.parts and Launch.chained.
 void chain_launches(Arena *arena, const LoopProgram *program, LoopGraph *graph);
 
+/// Keeps in scratch what is made and read in one chain alone: sets Launch.scratch. What further
+/// chains read too may be made again in them, by launches more. Returns the bytes that a thread
+/// needs for it.
+int64_t chain_scratch(Arena *arena, const LoopProgram *program, LoopGraph *graph);
+
+// ---- for those that look at launches
+// -----------------------------------------------------------------------------------
+
+/// Whether the argument falls in so many parts, each touched by that of the iterations.
+bool chain_falls(const Launch *launch, uint32_t argument, int64_t parts);
+BufferRole chain_role(const LoopProgram *program, const Launch *launch, uint32_t argument);
+bool chain_overlap(const Buffer *a, const Buffer *b);
+bool chain_same_bytes(const Buffer *a, const Buffer *b);
+
 #endif

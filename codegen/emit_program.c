@@ -105,15 +105,31 @@ static void check_launch(const LoopProgram *loops, const Launch *launch) {
                 kernel->extent_count);
 }
 
+/// Where an argument would begin of which this part lies in the thread's scratch.
+static LLVMValueRef scratch_pointer(ProgramEmitter *p, const Launch *launch, uint32_t argument,
+                                    LLVMValueRef part) {
+    Emitter *em = p->em;
+    int64_t part_bytes = launch->argument[argument].size_bytes / launch->parts;
+    LLVMValueRef place = emit_int(em, p->loops->chain_offset + launch->scratch[argument]);
+    LLVMValueRef before = LLVMBuildMul(em->builder, part, emit_int(em, part_bytes), "");
+    LLVMValueRef begin = LLVMBuildSub(em->builder, place, before, "");
+    LLVMTypeRef i8 = LLVMInt8TypeInContext(em->context);
+    return LLVMBuildGEP2(em->builder, i8, p->scratch, &begin, 1, "");
+}
+
+/// `part`: of a chain, or NULL.
 static void emit_kernel_call(ProgramEmitter *p, const Launch *launch, LLVMValueRef lo,
-                             LLVMValueRef hi) {
+                             LLVMValueRef hi, LLVMValueRef part) {
     Emitter *em = p->em;
     LLVMValueRef *argument =
         arena_array(em->arena, LLVMValueRef, launch->argument_count + launch->extent_count + 5);
     unsigned count = 0;
     argument[count++] = p->frame;
-    for (uint32_t i = 0; i < launch->argument_count; i++)
-        argument[count++] = argument_pointer(p, &launch->argument[i]);
+    for (uint32_t i = 0; i < launch->argument_count; i++) {
+        bool in_scratch = part && launch->scratch && launch->scratch[i] >= 0;
+        argument[count++] = in_scratch ? scratch_pointer(p, launch, i, part)
+                                       : argument_pointer(p, &launch->argument[i]);
+    }
     for (uint32_t i = 0; i < launch->extent_count; i++)
         argument[count++] = emit_int(em, launch->extent[i]);
     argument[count++] = lo;
@@ -144,9 +160,9 @@ static LLVMValueRef call_entry(Emitter *em, const char *name, LLVMValueRef *argu
 }
 
 static void emit_call(ProgramEmitter *p, const Launch *launch, size_t index, LLVMValueRef lo,
-                      LLVMValueRef hi) {
+                      LLVMValueRef hi, LLVMValueRef part) {
     check_launch(p->loops, launch);
-    emit_kernel_call(p, launch, lo, hi);
+    emit_kernel_call(p, launch, lo, hi, part);
     if (p->loops->counts)
         keep_count(p, index);
 }
@@ -240,7 +256,7 @@ static void emit_parts(ProgramEmitter *p, const Launch *launch, size_t index, si
     for (size_t i = 0; i < count; i++) {
         LLVMValueRef step = emit_int(em, launch[i].iterations / parts);
         LLVMValueRef lo = LLVMBuildMul(builder, part, step, "");
-        emit_call(p, &launch[i], index + i, lo, LLVMBuildAdd(builder, lo, step, ""));
+        emit_call(p, &launch[i], index + i, lo, LLVMBuildAdd(builder, lo, step, ""), part);
         emit_lap(p, index + i);
     }
     LLVMBasicBlockRef done = LLVMGetInsertBlock(builder);
@@ -268,7 +284,7 @@ static void emit_launch(ProgramEmitter *p, const Launch *launch, size_t index) {
     LLVMBasicBlockRef call = emit_block(em, "call"), next = emit_block(em, "next");
     LLVMBuildCondBr(em->builder, mine, call, next);
     LLVMPositionBuilderAtEnd(em->builder, call);
-    emit_call(p, launch, index, lo, hi);
+    emit_call(p, launch, index, lo, hi, NULL);
     LLVMBuildBr(em->builder, next);
     LLVMPositionBuilderAtEnd(em->builder, next);
 }

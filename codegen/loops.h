@@ -190,6 +190,9 @@ typedef struct Launch {
     // their iterations, the first of each, then the second of each. 0: alone.
     int64_t parts;
     bool chained; // to the one before
+    // By argument: where in a thread's scratch, from LoopProgram.chain_offset, a part of it lies
+    // instead while the chain runs part by part; -1: nowhere. NULL: none of them.
+    int64_t *scratch;
 } Launch;
 
 typedef struct LoopGraph {
@@ -203,7 +206,8 @@ typedef struct LoopProgram {
     Arena *arena;
     Vec(LoopKernel *) kernels;
     Vec(LoopGraph *) graphs; // by graph index of the module
-    int64_t thread_bytes;    // scratch per thread, the largest kernel's
+    int64_t thread_bytes;    // scratch per thread: the largest kernel's, then the largest chain's
+    int64_t chain_offset;    // of the latter
     Map by_hash;             // structural identity of kernels
     // With `counts`, a thread's scratch ends with int64 at count_offset: first that of the kernel at
     // work, then one for each launch of a graph. There a launch adds the multiply-adds that it ran,

@@ -355,6 +355,8 @@ static void print_launch(StrBuf *out, const LoopProgram *program, const Launch *
     for (uint32_t i = 0; i < launch->argument_count; i++) {
         strbuf_puts(out, i ? ", " : "");
         print_argument(out, &launch->argument[i]);
+        if (launch->scratch && launch->scratch[i] >= 0)
+            strbuf_printf(out, " in scratch+%" PRId64, launch->scratch[i]);
     }
     for (uint32_t i = 0; i < launch->extent_count; i++)
         strbuf_printf(out, "%s%" PRId64, i ? ", " : "; ", launch->extent[i]);

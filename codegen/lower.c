@@ -94,6 +94,7 @@ LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOpti
     LoopProgram *program = loop_program_new(arena);
     Arena scratch = {0};
     size_t launches = 0;
+    int64_t chain_bytes = 0;
     for (size_t i = 0; i < module->graphs.count; i++) {
         const Graph *graph = module->graphs.at[i];
         LoopGraph *loops = arena_new(arena, LoopGraph);
@@ -104,12 +105,17 @@ LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOpti
                      lower_kernel(program, &scratch, graph, graph->kernels.at[k]));
             arena_reset(&scratch);
         }
-        if (options->level > 0 && !options->one_by_one)
+        if (options->level > 0 && !options->one_by_one) {
             chain_launches(arena, program, loops);
+            int64_t bytes = chain_scratch(arena, program, loops);
+            chain_bytes = bytes > chain_bytes ? bytes : chain_bytes;
+        }
         vec_push(arena, &program->graphs, loops);
         if (loops->launches.count > launches)
             launches = loops->launches.count;
     }
+    program->chain_offset = (program->thread_bytes + 63) / 64 * 64;
+    program->thread_bytes = program->chain_offset + (chain_bytes + 63) / 64 * 64;
     if (options->count_products) {
         program->counts = true;
         program->count_offset = program->thread_bytes;

@@ -6,6 +6,11 @@ cp "$parts/chained.kd" .
 
 "$KDC" chained.kd --emit=loops >loops
 ok "the step has chains" '(($(grep -c " chained$" loops) > 20))'
+ok "values in scratch" '(($(grep -c " in scratch+" loops) > 20))'
+launches() { awk '/^graph "learn.step0" /{ on = 1 } /^}/{ on = 0 } on && / launch /' "$@" | wc -l; }
+"$KDC" chained.kd --emit=loops --unchained >unchained
+ok "some made again" '(($(launches loops) > $(launches unchained)))'
+ok "none where nothing is chained" '! grep -q -e " chained$" -e " in scratch" unchained'
 ok "in 32 parts" 'grep -q " in 32 parts$" loops'
 check "it compiles" "$KDC" chained.kd -o train
 for threads in 1 2 3 20 40; do

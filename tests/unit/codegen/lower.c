@@ -217,6 +217,84 @@ static void strangers_step_aside(void **state) {
     assert_true(launch[2].chained);
 }
 
+// What is made and read in one chain lies in scratch, by parts; what is read elsewhere too does not.
+static void what_stays_in_a_chain_lies_in_scratch(void **state) {
+    (void)state;
+    const LoopGraph *graph = two_kernels("  %2 = sum %1 {axes=[2, 3], keep}\n"
+                                         "  %3 = output \"y\" %2\n",
+                                         "  kernel %2, %3 -> %3\n",
+                                         "  buffer %3 output size=4096\n");
+    const Launch *launch = graph->launches.at;
+    assert_non_null(launch[0].scratch);
+    assert_int_equal(launch[0].scratch[0], -1);
+    assert_int_equal(launch[0].scratch[1], 0);
+    assert_int_equal(launch[1].scratch[0], 0);
+    assert_int_equal(launch[1].scratch[1], -1);
+
+    graph = two_kernels("  %2 = sum %1 {axes=[2, 3], keep}\n"
+                        "  %3 = output \"y\" %2\n"
+                        "  %4 = sum %1 {axes=[0, 2, 3]}\n"
+                        "  %5 = output \"z\" %4\n",
+                        "  kernel %2, %3 -> %3\n"
+                        "  kernel %4, %5 -> %5\n",
+                        "  buffer %3 output size=4096\n"
+                        "  buffer %5 output index=1 offset=4096 size=256\n");
+    assert_int_equal(graph->launches.count, 3);
+    assert_true(graph->launches.at[1].chained);
+    assert_null(graph->launches.at[0].scratch);
+}
+
+// Two chains that read a large value, with sums over the batch in between: `%1 = OP %0` is made in
+// the first, `buffers` says where the sums lie.
+static const LoopGraph *two_chains(const char *sums) {
+    const char *text = arena_printf(&arena,
+                                    "module \"m\" f32\n"
+                                    "graph \"g\" free step_bytes=8388608 {\n"
+                                    "  %%0 = input \"x\" : f32[16, 128, 16, 16]\n"
+                                    "  %%1 = exp %%0\n"
+                                    "  %%2 = sum %%1 {axes=[2, 3], keep}\n"
+                                    "  %%3 = sum %%2 {axes=[0], keep}\n"
+                                    "  %%4 = mul %%1, %%3\n"
+                                    "  %%5 = sum %%4 {axes=[2, 3], keep}\n"
+                                    "  %%6 = output \"y\" %%5\n"
+                                    "  kernel %%1 -> %%1\n"
+                                    "  kernel %%2 -> %%2\n"
+                                    "  kernel %%3 -> %%3\n"
+                                    "  kernel %%4 -> %%4\n"
+                                    "  kernel %%5, %%6 -> %%6\n"
+                                    "  buffer %%0 input size=2097152\n"
+                                    "  buffer %%1 step size=2097152\n"
+                                    "%s"
+                                    "  buffer %%3 step offset=6291456 size=512\n"
+                                    "  buffer %%4 step offset=2097152 size=2097152\n"
+                                    "  buffer %%6 output size=8192\n"
+                                    "}\n",
+                                    sums);
+    return lower(text)->graphs.at[0];
+}
+
+// A value of little work is made again in each chain, and lies in the scratch of each.
+static void cheap_values_are_made_again(void **state) {
+    (void)state;
+    const LoopGraph *graph = two_chains("  buffer %2 step offset=4194304 size=8192\n");
+    const Launch *launch = graph->launches.at;
+    assert_int_equal(graph->launches.count, 6);
+    assert_int_equal(launch[0].parts, 16);
+    assert_true(launch[1].chained);
+    assert_int_equal(launch[2].parts, 0); // the sum over the batch
+    assert_int_equal(launch[3].kernel, launch[0].kernel);
+    assert_int_equal(launch[3].parts, 16);
+    assert_false(launch[3].chained);
+    assert_true(launch[4].chained);
+    assert_true(launch[5].chained);
+    for (int i = 0; i < 6; i++)
+        assert_true(i == 2 || launch[i].scratch);
+    assert_int_equal(launch[0].scratch[1], 0);
+    assert_int_equal(launch[3].scratch[1], 0);
+    // both are needed at a time
+    assert_int_not_equal(launch[4].scratch[launch[4].argument_count - 1], 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(reshapes_cost_no_quotients, reset),
@@ -228,6 +306,8 @@ int main(void) {
         cmocka_unit_test_teardown(other_images_are_not_chained, reset),
         cmocka_unit_test_teardown(overlapping_arrays_are_not_chained, reset),
         cmocka_unit_test_teardown(strangers_step_aside, reset),
+        cmocka_unit_test_teardown(what_stays_in_a_chain_lies_in_scratch, reset),
+        cmocka_unit_test_teardown(cheap_values_are_made_again, reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
