@@ -65,9 +65,9 @@ check "the teacher's convolution, for two terms" row forward "$kd \+ $cd" 'conv2
 check "its last layer, for one" row forward "$kd" 'einsum[^ ]*' 'f32\[64, 4\]' teacher.fc " < dots.kd:$teacher"
 check "the student's convolution, for all" row forward '\(all\)' 'conv2d[^ ]*' 'f32\[64, 4, 8, 8\]' student.conv \
     "$std < dots.kd:$net < dots.kd:$student"
-check "its gradient" row 'by weight' '\(all\)' 'conv2d_weight[^ ]*' 'f32\[4, 1, 3, 3\]' student.conv \
+check "its gradient" row 'by weight' '\(all\)' 'conv2d_weight[^ ]*' 'f32\[64, 4, 1, 3, 3\]' student.conv \
     "$std < dots.kd:$net < dots.kd:$student"
-check "its update" row update '\(all\)' '[^ ]*write[^ ]*' 'f32\[4, 1, 3, 3\]' student.conv.weight "$std.* < dots.kd:$learns"
+check "the update of its batch norm" row update '\(all\)' '[^ ]*write[^ ]*' 'f32\[4\]' student.bn.weight "$std.* < dots.kd:$learns"
 check "the connector" row forward "$cd" 'conv2d[^ ]*' 'f32\[.*\][^ ]*' distill.connect.conv "$std < $std < dots.kd:$side"
 check "its gradient by the input" row 'by input' "$cd" 'conv2d_input[^ ]*' 'f32\[.*\][^ ]*' distill.connect.conv \
     "$std < $std < dots.kd:$side"
