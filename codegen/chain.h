@@ -30,6 +30,9 @@ void chain_launches(Arena *arena, const LoopProgram *program, LoopGraph *graph);
 /// needs for it.
 int64_t chain_scratch(Arena *arena, const LoopProgram *program, LoopGraph *graph);
 
+/// What a chain reads from memory is asked for while launches before it compute: sets Launch.ahead.
+void chain_ahead(Arena *arena, const LoopProgram *program, LoopGraph *graph);
+
 // ---- for those that look at launches
 // -----------------------------------------------------------------------------------
 

@@ -190,8 +190,8 @@ static bool fits_chain(const Values *v, const Value *value, size_t chain) {
            is_unchanged(v, value->launch, chain_end(v, chain));
 }
 
-/// Whether all that read the value could have it from their own chain; `list`: where it is then made
-/// again.
+/// Whether all that read the value could have it from their own chain; `list`: where it is then
+/// made again.
 static bool find_again(const Values *v, const Value *value, AgainList *list) {
     size_t last = v->chain[value->launch];
     if (last == NO_CHAIN || !value->is_simple || !is_cheap(v, value))

@@ -107,6 +107,9 @@ typedef struct Emitter {
     int64_t lane_last; // the highest lane in use
     LLVMValueRef mask; // <lanes x i1> of the lanes in use; NULL: all
     bool speculative;  // under a select: perhaps no lane is in use
+    struct {
+        LLVMValueRef table, end[AHEAD_MOST], from[AHEAD_MOST], step, cursor;
+    } ahead;           // of emit_ahead.c
     bool prefetching;  // vectors are asked for, neither read nor written
     Memo memo;
     // inside an expansion of math.c
@@ -141,6 +144,21 @@ void emit_program(Emitter *em, const LoopProgram *loops, const Module *module, c
 /// `graph`: the functions by index of the module's graphs.
 void emit_library(Emitter *em, const LoopProgram *loops, const Module *module,
                   const Library *library, LLVMValueRef *graph);
+
+/// An alloca at the function's beginning.
+LLVMValueRef emit_slot(Emitter *em, LLVMTypeRef element, int64_t count);
+
+// ---- emit_ahead.c
+// -----------------------------------------------------------------------------------
+
+/// Of the table that tells a kernel what to ask for.
+LLVMTypeRef emit_ahead_type(const Emitter *em);
+/// Fills the table with `count` pieces.
+void emit_ahead_fill(Emitter *em, LLVMValueRef table, const LLVMValueRef *begin,
+                     const LLVMValueRef *bytes, uint32_t count);
+/// At the beginning of a kernel that has T_ASK, and each of them.
+void emit_ahead_open(Emitter *em, LLVMValueRef table, LLVMValueRef iterations);
+void emit_ask(Emitter *em);
 
 // ---- emit_value.c
 // -----------------------------------------------------------------------------------

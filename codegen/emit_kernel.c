@@ -174,7 +174,7 @@ static LLVMValueRef element_pointer(Emitter *em, LLVMTypeRef type, LLVMValueRef 
     return LLVMBuildGEP2(em->builder, type, slot, &at, 1, "");
 }
 
-static LLVMValueRef new_slot(Emitter *em, LLVMTypeRef element, int64_t count) {
+LLVMValueRef emit_slot(Emitter *em, LLVMTypeRef element, int64_t count) {
     LLVMBasicBlockRef at = LLVMGetInsertBlock(em->builder);
     LLVMPositionBuilderBefore(em->builder, em->entry_end);
     LLVMValueRef slot = LLVMBuildAlloca(em->builder, LLVMArrayType2(element, (uint64_t)count), "");
@@ -190,7 +190,7 @@ static void open_partials(Emitter *em, const LoopStmt *stmt, const bool *outer) 
         const LoopLocal *local = &em->kernel->locals.at[i];
         int64_t count = loop_local_count(local);
         LocalState *state = &em->local[i];
-        state->partial = new_slot(em, emit_vector_type(em, local->type), count);
+        state->partial = emit_slot(em, emit_vector_type(em, local->type), count);
         state->touched = arena_array(em->arena, bool, (size_t)count);
         ScalarOp op = (ScalarOp)accumulating_op(&stmt->body, i);
         LLVMValueRef identity = emit_splat(em, identity_of(em, op, local->type));
@@ -395,7 +395,7 @@ static void emit_local_declaration(Emitter *em, uint32_t index) {
     if (state->slot && state->is_vector == vector)
         return;
     state->is_vector = vector;
-    state->slot = new_slot(em, emit_local_type(em, index, false),
+    state->slot = emit_slot(em, emit_local_type(em, index, false),
                            loop_local_count(&em->kernel->locals.at[index]));
 }
 
@@ -450,7 +450,7 @@ static void count_multiply_add(Emitter *em, const LoopStmt *stmt) {
 static void open_count(Emitter *em) {
     if (em->count_offset < 0)
         return;
-    em->count = new_slot(em, LLVMInt64TypeInContext(em->context), 1);
+    em->count = emit_slot(em, LLVMInt64TypeInContext(em->context), 1);
     LLVMBuildStore(em->builder, emit_int(em, 0), em->count);
 }
 
@@ -592,6 +592,9 @@ static void emit_stmt(Emitter *em, const LoopStmt *stmt) {
     case T_CALL:
         emit_call(em, stmt);
         break;
+    case T_ASK:
+        emit_ask(em);
+        break;
     case T_PREFETCH:
         emit_prefetch(em, &stmt->body);
         break;
@@ -680,6 +683,12 @@ void emit_kernel(Emitter *em, const LoopKernel *kernel, LLVMValueRef function) {
     LLVMPositionBuilderAtEnd(em->builder, start);
     anchor_push(em);
     open_count(em);
+    if (loop_asks(kernel)) {
+        const Atom *lo = &em->atoms.at[em->range_atom[RANGE_LO]];
+        const Atom *hi = &em->atoms.at[em->range_atom[RANGE_HI]];
+        LLVMValueRef iterations = LLVMBuildSub(em->builder, hi->value, lo->value, "");
+        emit_ahead_open(em, LLVMGetLastParam(function), iterations);
+    }
     emit_body(em, &kernel->body);
     close_count(em);
     LLVMBuildRetVoid(em->builder);

@@ -136,7 +136,7 @@ LLVMTypeRef emit_kernel_type(const Emitter *em, const LoopKernel *kernel) {
     LLVMTypeRef pointer = LLVMPointerTypeInContext(em->context, 0);
     LLVMTypeRef i64 = LLVMInt64TypeInContext(em->context);
     LLVMTypeRef *type =
-        arena_array(em->arena, LLVMTypeRef, kernel->buffers.count + kernel->extent_count + 5);
+        arena_array(em->arena, LLVMTypeRef, kernel->buffers.count + kernel->extent_count + 6);
     unsigned count = 0;
     type[count++] = pointer; // frame
     for (size_t i = 0; i < kernel->buffers.count; i++) {
@@ -146,6 +146,8 @@ LLVMTypeRef emit_kernel_type(const Emitter *em, const LoopKernel *kernel) {
     for (uint32_t i = 0; i < kernel->extent_count + 3; i++) // and lo, hi, thread
         type[count++] = i64;
     type[count++] = pointer; // scratch
+    if (loop_asks(kernel))
+        type[count++] = pointer; // what for: emit_ahead.c
     return LLVMFunctionType(LLVMVoidTypeInContext(em->context), type, count, false);
 }
 

@@ -23,6 +23,7 @@ typedef struct ProgramEmitter {
     LLVMValueRef lap;    // when the first thread's last launch in a chain was done
     // of the worker at work
     LLVMValueRef frame, thread, threads, scratch;
+    LLVMValueRef ahead, nothing; // tables of what launches are to ask for: emit_ahead.c
 } ProgramEmitter;
 
 static LLVMTypeRef pointer_type(const Emitter *em) {
@@ -122,7 +123,7 @@ static void emit_kernel_call(ProgramEmitter *p, const Launch *launch, LLVMValueR
                              LLVMValueRef hi, LLVMValueRef part) {
     Emitter *em = p->em;
     LLVMValueRef *argument =
-        arena_array(em->arena, LLVMValueRef, launch->argument_count + launch->extent_count + 5);
+        arena_array(em->arena, LLVMValueRef, launch->argument_count + launch->extent_count + 6);
     unsigned count = 0;
     argument[count++] = p->frame;
     for (uint32_t i = 0; i < launch->argument_count; i++) {
@@ -136,6 +137,8 @@ static void emit_kernel_call(ProgramEmitter *p, const Launch *launch, LLVMValueR
     argument[count++] = hi;
     argument[count++] = p->thread;
     argument[count++] = p->scratch;
+    if (loop_asks(p->loops->kernels.at[launch->kernel]))
+        argument[count++] = part && launch->ahead_count ? p->ahead : p->nothing;
     LLVMTypeRef type = emit_kernel_type(em, p->loops->kernels.at[launch->kernel]);
     LLVMBuildCall2(em->builder, type, declare_kernel(p, launch->kernel), argument, count, "");
 }
@@ -238,6 +241,32 @@ static void emit_laps_end(ProgramEmitter *p, size_t index, size_t count) {
     close_first(p, next);
 }
 
+/// Writes down what the launch is to ask for in this part; nothing of parts from `last` on, which
+/// are other threads'.
+static void fill_ahead(ProgramEmitter *p, const Launch *launch, LLVMValueRef part,
+                       LLVMValueRef last) {
+    Emitter *em = p->em;
+    LLVMBuilderRef builder = em->builder;
+    LLVMValueRef begin[AHEAD_MOST], bytes[AHEAD_MOST];
+    for (uint32_t i = 0; i < launch->ahead_count; i++) {
+        const Ahead *ahead = &launch->ahead[i];
+        LLVMValueRef part_bytes = emit_int(em, ahead->buffer->size_bytes / launch->parts);
+        LLVMValueRef of = part;
+        bytes[i] = emit_int(em, ahead->bytes);
+        if (ahead->next_part) {
+            of = LLVMBuildAdd(builder, part, emit_int(em, 1), "");
+            LLVMValueRef ours = LLVMBuildICmp(builder, LLVMIntULT, of, last, "");
+            bytes[i] = LLVMBuildSelect(builder, ours, bytes[i], emit_int(em, 0), "");
+        }
+        LLVMValueRef offset = LLVMBuildMul(builder, of, part_bytes, "");
+        offset = LLVMBuildAdd(builder, offset, emit_int(em, ahead->offset), "");
+        begin[i] = LLVMBuildGEP2(builder, LLVMInt8TypeInContext(em->context),
+                                 argument_pointer(p, ahead->buffer), &offset, 1, "");
+    }
+    if (launch->ahead_count)
+        emit_ahead_fill(em, p->ahead, begin, bytes, launch->ahead_count);
+}
+
 /// The launches [index, index + count) part by part.
 static void emit_parts(ProgramEmitter *p, const Launch *launch, size_t index, size_t count) {
     Emitter *em = p->em;
@@ -254,6 +283,7 @@ static void emit_parts(ProgramEmitter *p, const Launch *launch, size_t index, si
     LLVMBuildCondBr(builder, LLVMBuildICmp(builder, LLVMIntULT, part, last, ""), body, end);
     LLVMPositionBuilderAtEnd(builder, body);
     for (size_t i = 0; i < count; i++) {
+        fill_ahead(p, &launch[i], part, last);
         LLVMValueRef step = emit_int(em, launch[i].iterations / parts);
         LLVMValueRef lo = LLVMBuildMul(builder, part, step, "");
         emit_call(p, &launch[i], index + i, lo, LLVMBuildAdd(builder, lo, step, ""), part);
@@ -340,6 +370,9 @@ static LLVMValueRef emit_worker(ProgramEmitter *p, const LoopGraph *graph, size_
         LLVMBuildMul(em->builder, p->thread, emit_int(em, p->loops->thread_bytes), "");
     p->scratch =
         LLVMBuildGEP2(em->builder, LLVMInt8TypeInContext(em->context), scratch, &offset, 1, "");
+    p->ahead = LLVMBuildAlloca(em->builder, emit_ahead_type(em), "ahead");
+    p->nothing = LLVMBuildAlloca(em->builder, emit_ahead_type(em), "nothing");
+    emit_ahead_fill(em, p->nothing, NULL, NULL, 0);
     emit_stamp(p, 0);
     for (size_t i = 0, count; i < graph->launches.count; i += count) {
         const Launch *launch = &graph->launches.at[i];

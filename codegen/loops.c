@@ -845,6 +845,10 @@ LoopStmt *loop_if(LoopKernel *kernel, LoopBody *body, LoopExpr *condition) {
     return stmt;
 }
 
+void loop_ask(LoopKernel *kernel, LoopBody *body) {
+    append(kernel, body, T_ASK, 0);
+}
+
 LoopStmt *loop_prefetch(LoopKernel *kernel, LoopBody *body) {
     kernel->prefetching = true;
     return append(kernel, body, T_PREFETCH, 0);
@@ -864,6 +868,40 @@ void loop_call(LoopKernel *kernel, LoopBody *body, const char *entry, LoopExpr *
 
 // ---- looking
 // -------------------------------------------------------------------------------------------
+
+// Turns of a loop; of one whose end is the lesser of two, the most there may be; 1: unknown.
+static int64_t turns_of(const LoopKernel *kernel, const LoopStmt *loop) {
+    const LoopExpr *end = loop->end;
+    int64_t count;
+    if (loop->loop == LOOP_VECTOR || loop->loop == LOOP_PARALLEL)
+        return 1;
+    while (end->kind == E_LET)
+        end = kernel->lets.at[end->index].value;
+    LoopExpr *choice[2] = {loop->end, loop->end};
+    if (end->kind == E_APPLY && end->op == X_min)
+        memcpy(choice, end->operand, sizeof choice);
+    for (int i = 0; i < 2; i++) {
+        if (x_is_int(x_sub((LoopKernel *)kernel, choice[i], loop->begin), &count))
+            return count / loop->step;
+    }
+    return 1;
+}
+
+static int64_t asks_of(const LoopKernel *kernel, const LoopBody *body) {
+    int64_t count = 0;
+    for (size_t i = 0; i < body->count; i++) {
+        const LoopStmt *stmt = body->at[i];
+        int64_t inner = asks_of(kernel, &stmt->body) + asks_of(kernel, &stmt->other);
+        if (inner && stmt->kind == T_FOR)
+            inner *= turns_of(kernel, stmt);
+        count += inner + (stmt->kind == T_ASK);
+    }
+    return count;
+}
+
+int64_t loop_asks(const LoopKernel *kernel) {
+    return asks_of(kernel, &kernel->body);
+}
 
 static bool expr_has_type(const LoopExpr *expr, ScalarType type) {
     if (expr->type == type)

@@ -19,9 +19,9 @@
 ///
 /// A kernel is called by every thread as
 ///   k(frame, buffers..., extents..., lo, hi, thread, scratch): the iterations [lo, hi) of its
-/// parallel loop. Launches of one iteration run on thread 0 alone. Between two launches lies a
-/// barrier. Beside its parallel loop the body of a kernel holds only lets and locals, which each
-/// thread works out for itself.
+/// parallel loop; with a T_ASK also a table of what to ask for (emit_ahead.c). Launches of one
+/// iteration run on thread 0 alone. Between two launches lies a barrier. Beside its parallel loop
+/// the body of a kernel holds only lets and locals, which each thread works out for itself.
 ///
 /// Integer arithmetic (type S_INDEX, int64) is written with the same expressions as values; it is
 /// simplified on construction, and the emitters know the range of each loop variable. Index
@@ -99,6 +99,7 @@ typedef enum StmtKind {
     T_STORE,      // buffer[index] = value
     T_IF,         // if (condition) body else other
     T_CALL,       // runtime entry with arguments; buffers are passed as pointers
+    T_ASK,        // asks for a line more of what the launch was told to (Launch.ahead)
     T_BLOCK,      // statements in order
     T_PREFETCH,   // the lines of floats that the body reads or writes are asked for; no more
 } StmtKind;
@@ -174,6 +175,14 @@ typedef struct Parts {
     uint32_t count;
 } Parts;
 
+/// A piece of an argument's part, of the chain's launch or another, to be asked for.
+enum { AHEAD_MOST = 4, CACHE_LINE = 64 };
+typedef struct Ahead {
+    const Buffer *buffer;
+    int64_t offset, bytes; // within the part
+    bool next_part;        // of the part behind the one at work
+} Ahead;
+
 /// One call of a kernel in a graph: where its argument buffers lie (ir Buffer: space and offset),
 /// its extents, and the number of iterations of its parallel loop (1 if it has none).
 typedef struct Launch {
@@ -193,6 +202,8 @@ typedef struct Launch {
     // By argument: where in a thread's scratch, from LoopProgram.chain_offset, a part of it lies
     // instead while the chain runs part by part; -1: nowhere. NULL: none of them.
     int64_t *scratch;
+    Ahead *ahead; // what it asks for in each part, of what launches behind it read
+    uint32_t ahead_count;
 } Launch;
 
 typedef struct LoopGraph {
@@ -206,7 +217,7 @@ typedef struct LoopProgram {
     Arena *arena;
     Vec(LoopKernel *) kernels;
     Vec(LoopGraph *) graphs; // by graph index of the module
-    int64_t thread_bytes;    // scratch per thread: the largest kernel's, then the largest chain's
+    int64_t thread_bytes;    // scratch per thread: the largest kernel's, then a chain's
     int64_t chain_offset;    // of the latter
     Map by_hash;             // structural identity of kernels
     // With `counts`, a thread's scratch ends with int64 at count_offset: first that of the kernel at
@@ -242,6 +253,8 @@ void loop_store(LoopKernel *kernel, LoopBody *body, uint32_t buffer, LoopExpr *i
                 LoopExpr *value);
 LoopStmt *loop_if(LoopKernel *kernel, LoopBody *body, LoopExpr *condition);
 /// Statements of the result's body name what will be read and written soon; they change nothing.
+void loop_ask(LoopKernel *kernel, LoopBody *body);
+int64_t loop_asks(const LoopKernel *kernel); // how often an iteration of the parallel loop does
 LoopStmt *loop_prefetch(LoopKernel *kernel, LoopBody *body);
 void loop_prefetch_end(LoopKernel *kernel); // after the last of them
 void loop_call(LoopKernel *kernel, LoopBody *body, const char *entry, LoopExpr **argument,

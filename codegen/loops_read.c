@@ -482,6 +482,8 @@ static void read_stmt(Reader *r, LoopBody *body) {
         read_if(r, body);
     else if (accept(r, "call"))
         read_call(r, body);
+    else if (accept(r, "ask"))
+        append(r, body, T_ASK, 0);
     else if (accept(r, "prefetch"))
         read_body(r, &append(r, body, T_PREFETCH, 0)->body);
     else if (is(r, "{"))

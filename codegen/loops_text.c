@@ -267,6 +267,9 @@ static void print_stmt(Printer *p, const LoopStmt *stmt, int depth) {
         strbuf_printf(p->out, "call %s", stmt->entry);
         print_list(p, stmt->argument, stmt->argument_count, "(", ")");
         break;
+    case T_ASK:
+        strbuf_puts(p->out, "ask");
+        break;
     case T_PREFETCH:
         strbuf_puts(p->out, "prefetch ");
         // fall through
@@ -363,6 +366,13 @@ static void print_launch(StrBuf *out, const LoopProgram *program, const Launch *
     strbuf_printf(out, ") for %" PRId64, launch->iterations);
     if (launch->parts)
         strbuf_printf(out, launch->chained ? " chained" : " in %" PRId64 " parts", launch->parts);
+    for (uint32_t i = 0; i < launch->ahead_count; i++) {
+        const Ahead *ahead = &launch->ahead[i];
+        strbuf_puts(out, i ? ", " : " asking for ");
+        print_argument(out, ahead->buffer);
+        strbuf_printf(out, "[%" PRId64 ", %" PRId64 ")%s", ahead->offset,
+                      ahead->offset + ahead->bytes, ahead->next_part ? " of the next" : "");
+    }
     strbuf_puts(out, "\n");
 }
 

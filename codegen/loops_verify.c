@@ -276,6 +276,8 @@ static void check_stmt(Verifier *v, const LoopStmt *stmt) {
             WRONG(v, "a prefetch sets a local of others or calls", v->kernel->name);
         check_scope(v, &stmt->body);
         break;
+    case T_ASK:
+        break;
     case T_BLOCK:
         check_scope(v, &stmt->body);
         break;

@@ -109,6 +109,7 @@ LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOpti
             chain_launches(arena, program, loops);
             int64_t bytes = chain_scratch(arena, program, loops);
             chain_bytes = bytes > chain_bytes ? bytes : chain_bytes;
+            chain_ahead(arena, program, loops);
         }
         vec_push(arena, &program->graphs, loops);
         if (loops->launches.count > launches)

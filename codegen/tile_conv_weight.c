@@ -194,6 +194,7 @@ static void emit_tile(const WeightTile *tile, LoopBody *body, LoopExpr *first_ch
     LoopStmt *rows = loop_for(kernel, &images->body, LOOP_SERIAL, "oh", range[0], range[1], 1);
     LoopStmt *columns = loop_for(kernel, &rows->body, LOOP_SERIAL, "ow", range[2], range[3], 1);
     LoopExpr *out[2] = {loop_var(kernel, rows), loop_var(kernel, columns)};
+    loop_ask(kernel, &columns->body);
     emit_pixel(tile, &columns->body, sums, dim, channel0, lane, loop_var(kernel, images), out);
 
     TilePoint last = over_tile(tile, inner, dim, lane);
