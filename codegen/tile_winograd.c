@@ -725,7 +725,8 @@ static void emit_chunk(const ByKernel *b, LoopBody *body, const Chunk *chunk, co
                b->filters);
     // Either there is one image or all rows are there, so the pieces lie one after another.
     LoopExpr *pieces = b->p.images == 1
-                           ? x_mul(kernel, chunk->row_count, b->p.columns)
+                           ? x2(kernel, X_mul, chunk->image_count,
+                                x_mul(kernel, chunk->row_count, b->p.columns))
                            : x_mul(kernel, chunk->image_count, b->p.rows * b->p.columns);
     int64_t groups = b->filters / TILE_BLOCK / b->vectors, tiles = b->channels / b->width;
     LoopExpr *point = over(kernel, &body, LOOP_SERIAL, "point", x_int(kernel, POINTS));
