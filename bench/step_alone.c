@@ -123,7 +123,7 @@ static int64_t larger(int64_t a, int64_t b) {
 void time_alone(Step *step, const Options *options) {
     static Work work[2 + 2 * (1 + MOST_TERMS)];
     const Module *module = step->program->module;
-    CodegenOptions plain = {.level = 2}, profile = {.level = 2, .profile = &step->sources, .one_by_one = true};
+    CodegenOptions plain = {.level = 2}, profile = {.level = 2, .profile = &step->sources, .unchained = true};
     Module *alone = contractions_alone(&step->arena, module, step->graph, step->graph_count);
     LoopProgram *alone_loops = codegen_lower(&step->arena, alone, &plain);
     LoopProgram *noting = codegen_lower(&step->arena, module, &profile);

@@ -185,6 +185,13 @@ Parts chain_parts(const LoopKernel *kernel, uint32_t buffer, const Place *place,
 // ---- launches
 // ----------------------------------------------------------------------------------------
 
+size_t chain_length(const LoopGraph *graph, size_t first) {
+    size_t end = first + 1;
+    while (end < graph->launches.count && graph->launches.at[end].chained)
+        end++;
+    return end - first;
+}
+
 bool chain_falls(const Launch *launch, uint32_t argument, int64_t parts) {
     const Parts *falls = &launch->falls[argument];
     for (uint32_t i = 0; i < falls->count; i++) {
@@ -251,8 +258,7 @@ static int64_t shared_bytes(const Launch *launch, int64_t parts) {
 
 static bool writes_by_parts(const LoopProgram *program, const Launch *launch, int64_t parts) {
     for (uint32_t i = 0; i < launch->argument_count; i++) {
-        if (chain_role(program, launch, i) != BUFFER_IN &&
-            !chain_falls(launch, i, parts))
+        if (chain_role(program, launch, i) != BUFFER_IN && !chain_falls(launch, i, parts))
             return false;
     }
     return true;

@@ -36,6 +36,8 @@ void chain_ahead(Arena *arena, const LoopProgram *program, LoopGraph *graph);
 // ---- for those that look at launches
 // -----------------------------------------------------------------------------------
 
+/// Launches of the chain that begins at `first`; 1: it is none.
+size_t chain_length(const LoopGraph *graph, size_t first);
 /// Whether the argument falls in so many parts, each touched by that of the iterations.
 bool chain_falls(const Launch *launch, uint32_t argument, int64_t parts);
 BufferRole chain_role(const LoopProgram *program, const Launch *launch, uint32_t argument);

@@ -8,10 +8,7 @@
 // in bursts the lines keep the kernel's own waiting.
 #include "codegen/chain.h"
 
-enum {
-    LEAST_BYTES = 4096, // of a part; less comes by itself
-    MOST_LAUNCHES = 32, // of a chain
-};
+enum { LEAST_BYTES = 4096 }; // of a part; less comes by itself
 
 /// The launches of a chain, and how many bytes each may still ask for in a part.
 typedef struct Chain {
@@ -19,7 +16,7 @@ typedef struct Chain {
     const LoopProgram *program;
     Launch *launch;
     size_t count;
-    int64_t room[MOST_LAUNCHES];
+    int64_t *room;
 } Chain;
 
 static bool in_memory(const Launch *launch, uint32_t argument) {
@@ -68,9 +65,10 @@ static void ask_for(Chain *chain, size_t user, uint32_t argument, bool next_part
 
 static void plan_chain(Chain *chain) {
     size_t first = chain->count; // that can ask
+    chain->room = arena_array(chain->arena, int64_t, chain->count);
     for (size_t i = 0; i < chain->count; i++) {
         const Launch *launch = &chain->launch[i];
-        int64_t asks = loop_asks(chain->program->kernels.at[launch->kernel]);
+        int64_t asks = chain->program->kernels.at[launch->kernel]->asks;
         chain->room[i] = asks * (launch->iterations / launch->parts) * CACHE_LINE;
         first = asks && first == chain->count ? i : first;
     }
@@ -89,12 +87,8 @@ void chain_ahead(Arena *arena, const LoopProgram *program, LoopGraph *graph) {
     Chain chain = {.arena = arena, .program = program};
     for (size_t i = 0; i < graph->launches.count; i += chain.count) {
         chain.launch = &graph->launches.at[i];
-        for (chain.count = 1; i + chain.count < graph->launches.count;) {
-            if (!chain.launch[chain.count].chained)
-                break;
-            chain.count++;
-        }
-        if (chain.count > 1 && chain.count <= MOST_LAUNCHES)
+        chain.count = chain_length(graph, i);
+        if (chain.count > 1)
             plan_chain(&chain);
     }
 }

@@ -12,13 +12,11 @@
 // launch writes what is there already, and is right wherever it stands.
 #include "codegen/chain.h"
 #include "ir/cost.h"
-#include "support/diag.h"
 
 enum {
     LEAST_BYTES = 2 << 20,  // of a value that is made again: smaller ones stay in a cache
     MOST_FLOPS = 8,         // per element of it
     MOST_SCRATCH = 8 << 20, // of a thread
-    ALIGNMENT = 64,
 };
 #define NO_CHAIN SIZE_MAX
 
@@ -40,7 +38,8 @@ typedef Vec(uint32_t) Indices;
 
 typedef struct Values {
     const LoopProgram *program;
-    const Launch *at; // launches
+    const LoopGraph *graph;
+    const Launch *at; // its launches
     size_t count;
     size_t *chain;  // by launch: the first of its chain, or NO_CHAIN
     Indices *reads; // by launch: values
@@ -93,6 +92,7 @@ static void note_writes(Values *v, size_t launch, Indices *living) {
 
 static Values find_values(Arena *scratch, const LoopProgram *program, const LoopGraph *graph) {
     Values v = {.program = program,
+                .graph = graph,
                 .at = graph->launches.at,
                 .count = graph->launches.count,
                 .scratch = scratch};
@@ -107,17 +107,10 @@ static Values find_values(Arena *scratch, const LoopProgram *program, const Loop
     return v;
 }
 
-static size_t chain_end(const Values *v, size_t chain) {
-    size_t end = chain + 1;
-    while (end < v->count && v->at[end].chained)
-        end++;
-    return end;
-}
-
 // Whole lines of the cache to a part.
 static bool falls(const Launch *launch, uint32_t argument, int64_t parts) {
     return chain_falls(launch, argument, parts) &&
-           launch->argument[argument].size_bytes % (parts * ALIGNMENT) == 0;
+           launch->argument[argument].size_bytes % (parts * CACHE_LINE) == 0;
 }
 
 static bool stays_in_chain(const Values *v, const Value *value) {
@@ -187,7 +180,7 @@ static bool fits_chain(const Values *v, const Value *value, size_t chain) {
     const Launch *launch = &v->at[value->launch];
     int64_t parts = v->at[chain].parts;
     return launch->iterations % parts == 0 && falls(launch, value->argument, parts) &&
-           is_unchanged(v, value->launch, chain_end(v, chain));
+           is_unchanged(v, value->launch, chain + chain_length(v->graph, chain));
 }
 
 /// Whether all that read the value could have it from their own chain; `list`: where it is then

@@ -18,7 +18,7 @@ typedef struct CodegenOptions {
     const char *target_cpu; // "native", "x86-64-v3", ...; NULL: native
     bool count_products; // the code counts its multiply-adds: see LoopProgram.counts
     const SourceSet *profile; // the code takes the time: see LoopProgram.profile; may be NULL
-    bool one_by_one;  // launches in no chains (codegen/chain.h)
+    bool unchained;   // launches one after the other, in no chains (codegen/chain.h)
     bool strip_flags; // tests: emit without noalias, nsw and the like; must give the same bits
 } CodegenOptions;
 

@@ -8,8 +8,6 @@
 // over all that the call asks, a line at most. Behind the last piece it is the table's own line.
 #include "codegen/emit.h"
 
-#include "codegen/chain.h"
-
 static LLVMTypeRef i64_type(const Emitter *em) {
     return LLVMInt64TypeInContext(em->context);
 }
@@ -55,8 +53,7 @@ void emit_ahead_open(Emitter *em, LLVMValueRef table, LLVMValueRef iterations) {
     }
     LLVMValueRef all = em->ahead.end[AHEAD_MOST - 1], one = emit_int(em, 1);
     LLVMValueRef line = emit_int(em, CACHE_LINE);
-    LLVMValueRef asks = emit_int(em, loop_asks(em->kernel));
-    asks = LLVMBuildMul(builder, iterations, asks, "");
+    LLVMValueRef asks = LLVMBuildMul(builder, iterations, emit_int(em, em->kernel->asks), "");
     LLVMValueRef none = LLVMBuildICmp(builder, LLVMIntULT, asks, one, "");
     asks = LLVMBuildSelect(builder, none, one, asks, "");
     LLVMValueRef step = LLVMBuildAdd(builder, all, LLVMBuildSub(builder, asks, one, ""), "");

@@ -683,7 +683,7 @@ void emit_kernel(Emitter *em, const LoopKernel *kernel, LLVMValueRef function) {
     LLVMPositionBuilderAtEnd(em->builder, start);
     anchor_push(em);
     open_count(em);
-    if (loop_asks(kernel)) {
+    if (kernel->asks) {
         const Atom *lo = &em->atoms.at[em->range_atom[RANGE_LO]];
         const Atom *hi = &em->atoms.at[em->range_atom[RANGE_HI]];
         LLVMValueRef iterations = LLVMBuildSub(em->builder, hi->value, lo->value, "");

@@ -146,7 +146,7 @@ LLVMTypeRef emit_kernel_type(const Emitter *em, const LoopKernel *kernel) {
     for (uint32_t i = 0; i < kernel->extent_count + 3; i++) // and lo, hi, thread
         type[count++] = i64;
     type[count++] = pointer; // scratch
-    if (loop_asks(kernel))
+    if (kernel->asks)
         type[count++] = pointer; // what for: emit_ahead.c
     return LLVMFunctionType(LLVMVoidTypeInContext(em->context), type, count, false);
 }

@@ -6,6 +6,7 @@
 // each launch but the last. Of a chain of launches (chain.h) it has a share of the parts, and walks
 // through all launches for each of them. With LoopProgram.profile there are no chains and a barrier
 // behind the last launch too, and behind each the first thread notes the time.
+#include "codegen/chain.h"
 #include "codegen/emit.h"
 
 #include <stddef.h>
@@ -137,9 +138,10 @@ static void emit_kernel_call(ProgramEmitter *p, const Launch *launch, LLVMValueR
     argument[count++] = hi;
     argument[count++] = p->thread;
     argument[count++] = p->scratch;
-    if (loop_asks(p->loops->kernels.at[launch->kernel]))
+    const LoopKernel *kernel = p->loops->kernels.at[launch->kernel];
+    if (kernel->asks)
         argument[count++] = part && launch->ahead_count ? p->ahead : p->nothing;
-    LLVMTypeRef type = emit_kernel_type(em, p->loops->kernels.at[launch->kernel]);
+    LLVMTypeRef type = emit_kernel_type(em, kernel);
     LLVMBuildCall2(em->builder, type, declare_kernel(p, launch->kernel), argument, count, "");
 }
 
@@ -376,8 +378,7 @@ static LLVMValueRef emit_worker(ProgramEmitter *p, const LoopGraph *graph, size_
     emit_stamp(p, 0);
     for (size_t i = 0, count; i < graph->launches.count; i += count) {
         const Launch *launch = &graph->launches.at[i];
-        for (count = 1; i + count < graph->launches.count && launch[count].chained;)
-            count++;
+        count = chain_length(graph, i);
         if (count > 1)
             emit_chain(p, launch, i, count);
         else

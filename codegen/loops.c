@@ -870,7 +870,7 @@ void loop_call(LoopKernel *kernel, LoopBody *body, const char *entry, LoopExpr *
 // -------------------------------------------------------------------------------------------
 
 // Turns of a loop; of one whose end is the lesser of two, the most there may be; 1: unknown.
-static int64_t turns_of(const LoopKernel *kernel, const LoopStmt *loop) {
+static int64_t turns_of(LoopKernel *kernel, const LoopStmt *loop) {
     const LoopExpr *end = loop->end;
     int64_t count;
     if (loop->loop == LOOP_VECTOR || loop->loop == LOOP_PARALLEL)
@@ -881,13 +881,13 @@ static int64_t turns_of(const LoopKernel *kernel, const LoopStmt *loop) {
     if (end->kind == E_APPLY && end->op == X_min)
         memcpy(choice, end->operand, sizeof choice);
     for (int i = 0; i < 2; i++) {
-        if (x_is_int(x_sub((LoopKernel *)kernel, choice[i], loop->begin), &count))
+        if (x_is_int(x_sub(kernel, choice[i], loop->begin), &count))
             return count / loop->step;
     }
     return 1;
 }
 
-static int64_t asks_of(const LoopKernel *kernel, const LoopBody *body) {
+static int64_t asks_of(LoopKernel *kernel, const LoopBody *body) {
     int64_t count = 0;
     for (size_t i = 0; i < body->count; i++) {
         const LoopStmt *stmt = body->at[i];
@@ -899,7 +899,7 @@ static int64_t asks_of(const LoopKernel *kernel, const LoopBody *body) {
     return count;
 }
 
-int64_t loop_asks(const LoopKernel *kernel) {
+int64_t loop_count_asks(LoopKernel *kernel) {
     return asks_of(kernel, &kernel->body);
 }
 

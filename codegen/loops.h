@@ -165,6 +165,7 @@ typedef struct LoopKernel {
     Vec(LoopBuffer) buffers;
     uint32_t extent_count;
     LoopBody body;
+    int64_t asks;     // T_ASKs that an iteration of the parallel loop meets; of a program's kernel
     bool prefetching; // what is being written is asked for, neither read nor written
 } LoopKernel;
 
@@ -175,8 +176,9 @@ typedef struct Parts {
     uint32_t count;
 } Parts;
 
-/// A piece of an argument's part, of the chain's launch or another, to be asked for.
 enum { AHEAD_MOST = 4, CACHE_LINE = 64 };
+
+/// What a launch of a chain asks for: bytes of the part of an argument that a launch behind it reads.
 typedef struct Ahead {
     const Buffer *buffer;
     int64_t offset, bytes; // within the part
@@ -252,9 +254,8 @@ void loop_accumulate(LoopKernel *kernel, LoopBody *body, uint32_t local, LoopExp
 void loop_store(LoopKernel *kernel, LoopBody *body, uint32_t buffer, LoopExpr *index,
                 LoopExpr *value);
 LoopStmt *loop_if(LoopKernel *kernel, LoopBody *body, LoopExpr *condition);
-/// Statements of the result's body name what will be read and written soon; they change nothing.
 void loop_ask(LoopKernel *kernel, LoopBody *body);
-int64_t loop_asks(const LoopKernel *kernel); // how often an iteration of the parallel loop does
+/// Statements of the result's body name what will be read and written soon; they change nothing.
 LoopStmt *loop_prefetch(LoopKernel *kernel, LoopBody *body);
 void loop_prefetch_end(LoopKernel *kernel); // after the last of them
 void loop_call(LoopKernel *kernel, LoopBody *body, const char *entry, LoopExpr **argument,
@@ -343,6 +344,8 @@ int64_t loop_local_count(const LoopLocal *local);
 /// Bytes of scratch that one thread needs; where buffer `index` begins in it.
 int64_t loop_scratch_bytes(const LoopKernel *kernel);
 int64_t loop_scratch_offset(const LoopKernel *kernel, uint32_t index);
+/// T_ASKs that an iteration of the parallel loop meets; at most so many where that depends.
+int64_t loop_count_asks(LoopKernel *kernel);
 
 // ---- programs
 // -----------------------------------------------------------------------------------------

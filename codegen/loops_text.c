@@ -425,6 +425,7 @@ uint32_t loop_program_add(LoopProgram *program, LoopKernel *kernel) {
     }
     known = arena_new(program->arena, LoopKernel *);
     *known = kernel;
+    kernel->asks = loop_count_asks(kernel);
     map_set(&program->by_hash, identity, known);
     uint32_t index = (uint32_t)program->kernels.count;
     for (size_t i = 0; i < program->kernels.count; i++) {

@@ -105,7 +105,7 @@ LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOpti
                      lower_kernel(program, &scratch, graph, graph->kernels.at[k]));
             arena_reset(&scratch);
         }
-        if (options->level > 0 && !options->one_by_one) {
+        if (options->level > 0 && !options->unchained) {
             chain_launches(arena, program, loops);
             int64_t bytes = chain_scratch(arena, program, loops);
             chain_bytes = bytes > chain_bytes ? bytes : chain_bytes;

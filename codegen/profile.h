@@ -13,7 +13,7 @@ typedef struct LaunchNote {
     const char *module;    // path of the instance, or the parameter that it writes; "-"
     const char *result;    // type of what is most of its work
     const char *place; // "std/nets.kd:41 < mine.kd:12": from the line that says it to the user's
-    int64_t flops;     // as it runs: filters that fill up a block count, channels that are summed do not
+    int64_t flops;     // as it runs: filters that fill up a block count, summed channels do not
     int64_t bytes;     // of the buffers that it reads and writes, each once
 } LaunchNote;
 

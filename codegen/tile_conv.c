@@ -366,7 +366,7 @@ static void emit_block(const TapConv *conv, const TapAxis *rows, const TapAxis *
                                 index_int(conv, count), 1);
         body = &channel_loop->body;
     }
-    if (!conv->lane_group)
+    if (!conv->lane_group) // which waits for memory itself
         loop_ask(kernel, &channel_loop->body);
     LoopExpr *channel = x_add(kernel, first_channel, loop_var(kernel, channel_loop));
     emit_products(conv, rows, columns, place, body, sums, channel, loop_var(kernel, row_taps));

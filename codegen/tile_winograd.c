@@ -723,7 +723,7 @@ static void emit_chunk(const ByKernel *b, LoopBody *body, const Chunk *chunk, co
     emit_image(&b->p, &x, chunk, body, b->image_channel, b->image, b->channels);
     emit_image(&b->p, &dy, chunk, body, x_mul(kernel, b->block, TILE_BLOCK), b->cotangent,
                b->filters);
-    // Either there is one image or all rows are there, so the pieces lie one after another.
+    // Either there is one image, or none, or all rows are there: the pieces lie one after another.
     LoopExpr *pieces = b->p.images == 1
                            ? x2(kernel, X_mul, chunk->image_count,
                                 x_mul(kernel, chunk->row_count, b->p.columns))

@@ -36,7 +36,7 @@ static bool no_errors(Compilation *c) {
 void compile_begin(Compilation *c, const Options *options, const char *path) {
     *c = (Compilation){.options = options};
     c->codegen = (CodegenOptions){.level = options->level, .target_cpu = options->target_cpu};
-    c->codegen.one_by_one = options->unchained;
+    c->codegen.unchained = options->unchained;
     if (options->profile)
         c->codegen.profile = &c->sources;
     source_set_init(&c->sources, &c->arena);

@@ -22,7 +22,7 @@ enum {
     WANTED_TILES = 16,  // tasks of a weight gradient
     LEAST_IMAGES = 16,  // of a batch, or groups of them, that are summed apart
     MOST_IMAGES = 256,
-    SMALL_SHARE = 4,    // of an image or its gradient that its sums of weights may be
+    SMALL_SHARE = 4,    // sums of weights by image may have a quarter of the images' elements
 };
 
 /// Splits an axis of n elements, each with `rest` behind it, into groups * (n / groups): the

@@ -4,7 +4,8 @@
 //     conv2d_input(dy, w)   ->  winograd(dy, winograd_kernel(w, flip)), padded to the size of dx
 //     conv2d_weight(x, dy)  ->  winograd_kernel_adjoint(winograd_weight(x, dy))
 //
-// It sums over all channels; where only the first of them count, the kernel holds zeros for the rest.
+// It sums over all channels; where only the first of them count, the kernel holds zeros for the
+// rest.
 //
 // A transformed kernel is a value like others: one of a frozen module is computed once per phase
 // (bind_times), one that two convolutions use is made once (cse).
@@ -115,8 +116,9 @@ static Node *forward(Graph *graph, const Node *node, Node *x, Node *w) {
     int64_t groups = node->attrs->groups;
     Attrs kernel = {.groups = groups};
     Attrs attrs = {.padding = node->attrs->padding, .groups = groups};
+    w = live_part(graph, node, w, 1);
     return append(graph, node, OP_winograd, x,
-                  append(graph, node, OP_winograd_kernel, live_part(graph, node, w, 1), NULL, &kernel), &attrs);
+                  append(graph, node, OP_winograd_kernel, w, NULL, &kernel), &attrs);
 }
 
 static Node *by_input(Graph *graph, const Node *node, Node *dy, Node *w) {
@@ -126,8 +128,9 @@ static Node *by_input(Graph *graph, const Node *node, Node *dy, Node *w) {
     int64_t groups = node->attrs->groups;
     Attrs flip = {.groups = groups, .flip = true};
     Attrs attrs = {.padding = {4, padding}, .groups = groups};
+    w = live_part(graph, node, w, 0);
     return append(graph, node, OP_winograd, dy,
-                  append(graph, node, OP_winograd_kernel, live_part(graph, node, w, 0), NULL, &flip), &attrs);
+                  append(graph, node, OP_winograd_kernel, w, NULL, &flip), &attrs);
 }
 
 /// The sum over all pieces gives few kernels: ranges of the batch apart, then together.

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "codegen/chain.h"
 #include "codegen/codegen.h"
 
 static Arena arena;
@@ -135,13 +136,17 @@ static const LoopGraph *two_kernels(const char *second, const char *kernel, cons
     return lower(text)->graphs.at[0];
 }
 
+static const LoopGraph *sums_by_image(void) {
+    return two_kernels("  %2 = sum %1 {axes=[2, 3], keep}\n"
+                       "  %3 = output \"y\" %2\n",
+                       "  kernel %2, %3 -> %3\n",
+                       "  buffer %3 output size=4096\n");
+}
+
 // What reads of each image what was written of it runs image by image with its source.
 static void images_are_chained(void **state) {
     (void)state;
-    const LoopGraph *graph = two_kernels("  %2 = sum %1 {axes=[2, 3], keep}\n"
-                                         "  %3 = output \"y\" %2\n",
-                                         "  kernel %2, %3 -> %3\n",
-                                         "  buffer %3 output size=4096\n");
+    const LoopGraph *graph = sums_by_image();
     const Launch *launch = graph->launches.at;
     assert_int_equal(graph->launches.count, 2);
     assert_int_equal(launch[0].parts, 16);
@@ -220,10 +225,7 @@ static void strangers_step_aside(void **state) {
 // What is made and read in one chain lies in scratch, by parts; what is read elsewhere too does not.
 static void what_stays_in_a_chain_lies_in_scratch(void **state) {
     (void)state;
-    const LoopGraph *graph = two_kernels("  %2 = sum %1 {axes=[2, 3], keep}\n"
-                                         "  %3 = output \"y\" %2\n",
-                                         "  kernel %2, %3 -> %3\n",
-                                         "  buffer %3 output size=4096\n");
+    const LoopGraph *graph = sums_by_image();
     const Launch *launch = graph->launches.at;
     assert_non_null(launch[0].scratch);
     assert_int_equal(launch[0].scratch[0], -1);
@@ -244,55 +246,77 @@ static void what_stays_in_a_chain_lies_in_scratch(void **state) {
     assert_null(graph->launches.at[0].scratch);
 }
 
-// Two chains that read a large value, with sums over the batch in between: `%1 = OP %0` is made in
-// the first, `buffers` says where the sums lie.
-static const LoopGraph *two_chains(const char *sums) {
+// Two chains that read the large value %2 = exp %1, the second scaled by sums over the batch. What
+// `reader` computes reads %1 in between, and `sums` says where the sums over the batch lie.
+static const LoopGraph *two_chains(const char *reader, const char *sums) {
     const char *text = arena_printf(&arena,
                                     "module \"m\" f32\n"
-                                    "graph \"g\" free step_bytes=8388608 {\n"
+                                    "graph \"g\" free step_bytes=10485760 {\n"
                                     "  %%0 = input \"x\" : f32[16, 128, 16, 16]\n"
-                                    "  %%1 = exp %%0\n"
-                                    "  %%2 = sum %%1 {axes=[2, 3], keep}\n"
-                                    "  %%3 = sum %%2 {axes=[0], keep}\n"
-                                    "  %%4 = mul %%1, %%3\n"
-                                    "  %%5 = sum %%4 {axes=[2, 3], keep}\n"
-                                    "  %%6 = output \"y\" %%5\n"
+                                    "  %%1 = neg %%0\n"
+                                    "  %%2 = exp %%1\n"
+                                    "  %%3 = sum %%2 {axes=[2, 3], keep}\n"
+                                    "  %%4 = %s\n"
+                                    "  %%5 = output \"z\" %%4\n"
+                                    "  %%6 = sum %%3 {axes=[0], keep}\n"
+                                    "  %%7 = mul %%2, %%6\n"
+                                    "  %%8 = sum %%7 {axes=[2, 3], keep}\n"
+                                    "  %%9 = output \"y\" %%8\n"
                                     "  kernel %%1 -> %%1\n"
                                     "  kernel %%2 -> %%2\n"
                                     "  kernel %%3 -> %%3\n"
-                                    "  kernel %%4 -> %%4\n"
-                                    "  kernel %%5, %%6 -> %%6\n"
+                                    "  kernel %%4, %%5 -> %%5\n"
+                                    "  kernel %%6 -> %%6\n"
+                                    "  kernel %%7 -> %%7\n"
+                                    "  kernel %%8, %%9 -> %%9\n"
                                     "  buffer %%0 input size=2097152\n"
                                     "  buffer %%1 step size=2097152\n"
-                                    "%s"
-                                    "  buffer %%3 step offset=6291456 size=512\n"
-                                    "  buffer %%4 step offset=2097152 size=2097152\n"
-                                    "  buffer %%6 output size=8192\n"
+                                    "  buffer %%2 step offset=2097152 size=2097152\n"
+                                    "  buffer %%3 step offset=6291456 size=8192\n"
+                                    "  buffer %%5 output size=512\n"
+                                    "  buffer %%6 step offset=%s size=512\n"
+                                    "  buffer %%7 step offset=4194304 size=2097152\n"
+                                    "  buffer %%9 output index=1 offset=512 size=8192\n"
                                     "}\n",
-                                    sums);
+                                    reader, sums);
     return lower(text)->graphs.at[0];
 }
 
-// A value of little work is made again in each chain, and lies in the scratch of each.
+static const char *const reads_before = "sum %1 {axes=[0, 2, 3]}";
+
+// A value of little work is made again in the second chain, and lies in the scratch of each.
 static void cheap_values_are_made_again(void **state) {
     (void)state;
-    const LoopGraph *graph = two_chains("  buffer %2 step offset=4194304 size=8192\n");
+    const LoopGraph *graph = two_chains(reads_before, "8388608");
     const Launch *launch = graph->launches.at;
-    assert_int_equal(graph->launches.count, 6);
-    assert_int_equal(launch[0].parts, 16);
-    assert_true(launch[1].chained);
-    assert_int_equal(launch[2].parts, 0); // the sum over the batch
-    assert_int_equal(launch[3].kernel, launch[0].kernel);
-    assert_int_equal(launch[3].parts, 16);
-    assert_false(launch[3].chained);
-    assert_true(launch[4].chained);
-    assert_true(launch[5].chained);
-    for (int i = 0; i < 6; i++)
-        assert_true(i == 2 || launch[i].scratch);
-    assert_int_equal(launch[0].scratch[1], 0);
-    assert_int_equal(launch[3].scratch[1], 0);
+    assert_int_equal(graph->launches.count, 8);
+    assert_int_equal(chain_length(graph, 0), 3);
+    assert_null(launch[0].scratch); // %1, which stays in memory for it
+    assert_int_equal(launch[1].scratch[1], 0);
+    assert_int_equal(chain_length(graph, 5), 3);
+    assert_int_equal(launch[5].kernel, launch[1].kernel);
+    assert_int_equal(launch[5].parts, 16);
+    assert_int_equal(launch[5].scratch[1], 0);
+    assert_int_equal(launch[6].scratch[0], 0);
     // both are needed at a time
-    assert_int_not_equal(launch[4].scratch[launch[4].argument_count - 1], 0);
+    assert_true(launch[6].scratch[launch[6].argument_count - 1] >= 2097152 / 16);
+}
+
+// Not of what has been overwritten,
+static void values_of_the_past_are_kept(void **state) {
+    (void)state;
+    const LoopGraph *graph = two_chains(reads_before, "1024");
+    assert_int_equal(graph->launches.count, 7);
+    assert_null(graph->launches.at[1].scratch);
+}
+
+// nor of what would have to be in memory for it alone.
+static void operands_stay_in_scratch(void **state) {
+    (void)state;
+    const LoopGraph *graph = two_chains("sum %0 {axes=[0, 2, 3]}", "8388608");
+    assert_int_equal(graph->launches.count, 7);
+    assert_int_equal(graph->launches.at[0].scratch[1], 0);
+    assert_int_equal(graph->launches.at[1].scratch[1], -1);
 }
 
 int main(void) {
@@ -308,6 +332,8 @@ int main(void) {
         cmocka_unit_test_teardown(strangers_step_aside, reset),
         cmocka_unit_test_teardown(what_stays_in_a_chain_lies_in_scratch, reset),
         cmocka_unit_test_teardown(cheap_values_are_made_again, reset),
+        cmocka_unit_test_teardown(values_of_the_past_are_kept, reset),
+        cmocka_unit_test_teardown(operands_stay_in_scratch, reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
