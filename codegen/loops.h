@@ -232,7 +232,7 @@ typedef struct LoopProgram {
     const SourceSet *profile;
 } LoopProgram;
 
-// ---- building (codegen/loops.c)
+// ---- building (codegen/loops.c, loops_expr.c)
 // -------------------------------------------------------------------
 
 uint32_t loop_extent(LoopKernel *kernel); // one more run-time argument; at least 1
@@ -261,6 +261,8 @@ void loop_prefetch_end(LoopKernel *kernel); // after the last of them
 void loop_call(LoopKernel *kernel, LoopBody *body, const char *entry, LoopExpr **argument,
                uint32_t count);
 
+LoopExpr *x_new(LoopKernel *kernel, ExprKind kind, ScalarType type); // all else is zero
+LoopExpr **x_operands(LoopKernel *kernel, LoopExpr *const *operand, uint32_t count); // a copy
 LoopExpr *x_real(LoopKernel *kernel, double value, ScalarType type);  // rounded to `type`
 LoopExpr *x_int(LoopKernel *kernel, int64_t value);                   // S_INDEX
 LoopExpr *x_const(LoopKernel *kernel, double value, ScalarType type); // of any type
