@@ -3,7 +3,6 @@
 // Builders append to a body. Expressions are built in loops_expr.c.
 #include "codegen/loops.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "support/diag.h"

@@ -16,16 +16,9 @@
 //
 // Outside the image a masked pixel from inside stands for zero; where an image has only few pieces
 // they are unrolled and the masks fold away.
-#include "codegen/tile.h"
-
-#include <math.h>
-
-#include "ir/winograd.h"
+#include "codegen/tile_winograd.h"
 
 enum {
-    PIECE = WINOGRAD_PIECE,
-    TILE = WINOGRAD_TILE,
-    POINTS = WINOGRAD_POINTS,
     SUMS_MAX = 24,           // accumulators in a tile
     WEIGHT_SUMS = 16,        // and in one of a kernel's gradient
     CHUNK = 16,              // pieces of a chunk
@@ -35,8 +28,6 @@ enum {
     UNROLLED_PRODUCTS = 128, // of a tile, all channels, that are written out
     TASKS_WANTED = 16,       // iterations of the parallel loop
     FEWEST_FILTERS = 64,     // of a task, where filters are shared out
-    KERNEL_CHANNELS = 16,    // of a task that transforms a kernel
-    TAPS = WINOGRAD_KERNEL * WINOGRAD_KERNEL,
 };
 
 /// How a batch is cut into chunks of pieces.
@@ -62,146 +53,6 @@ typedef struct Place {
     LoopExpr *number;               // in its chunk
     LoopExpr *block;
 } Place;
-
-// ---- transforms
-// -----------------------------------------------------------------------------------
-
-typedef struct Transform {
-    LoopKernel *kernel;
-    LoopBody *body;
-    ScalarType type;
-} Transform;
-
-static LoopExpr *name(const Transform *t, LoopExpr *x) {
-    return loop_let(t->kernel, t->body, "t", x);
-}
-
-/// sum + factor * x; NULL is zero.
-static LoopExpr *add_term(const Transform *t, LoopExpr *sum, double factor, LoopExpr *x) {
-    LoopKernel *kernel = t->kernel;
-    if (factor == 0 || !x)
-        return sum;
-    if (!sum)
-        return factor == 1 ? x : name(t, x2(kernel, X_mul, x, x_real(kernel, factor, t->type)));
-    if (factor == 1 || factor == -1)
-        return name(t, x2(kernel, factor > 0 ? X_add : X_sub, sum, x));
-    return name(t, x3(kernel, X_fma, x, x_real(kernel, factor, t->type), sum));
-}
-
-/// A matrix of the transforms or its transpose.
-typedef struct Matrix {
-    int rows, columns;
-    double at[6][6];
-} Matrix;
-
-static Matrix matrix_of(const WinogradMatrix *from, bool transposed) {
-    Matrix m = {
-        transposed ? from->columns : from->rows, transposed ? from->rows : from->columns, {{0}}};
-    for (int i = 0; i < m.rows; i++) {
-        for (int k = 0; k < m.columns; k++)
-            m.at[i][k] = (double)(transposed ? from->at[k][i] : from->at[i][k]) / from->denominator;
-    }
-    return m;
-}
-
-/// Rows i and i + 1 that differ in signs alone share their even and odd parts.
-static bool rows_pair(const Matrix *m, int i) {
-    bool same = false, opposite = false;
-    for (int k = 0; k < m->columns; k++) {
-        double a = m->at[i][k], b = i + 1 < m->rows ? m->at[i + 1][k] : 2 * a + 1;
-        if (a != b && a != -b)
-            return false;
-        same |= a != 0 && a == b;
-        opposite |= a != 0 && a == -b;
-    }
-    return same && opposite;
-}
-
-static bool columns_pair(const Matrix *m, int k) {
-    for (int i = 0; i < m->rows; i++) {
-        double a = m->at[i][k], b = k + 1 < m->columns ? m->at[i][k + 1] : 2 * a + 1;
-        if (a != b && a != -b)
-            return false;
-    }
-    return true;
-}
-
-/// The sum of factor[k] * x[k]; those that need no product come first, so that no sum begins with
-/// one.
-static LoopExpr *add_terms(const Transform *t, const double *factor, LoopExpr *const *x,
-                           int count) {
-    LoopExpr *sum = NULL;
-    for (int k = 0; k < count; k++)
-        sum = factor[k] == 1 ? add_term(t, sum, 1, x[k]) : sum;
-    for (int k = 0; k < count; k++)
-        sum = factor[k] != 1 ? add_term(t, sum, factor[k], x[k]) : sum;
-    return sum;
-}
-
-/// Rows i and i + 1 of y = M x that form a pair: even + odd and even - odd, where odd has its
-/// smallest factor outside.
-static void apply_row_pair(const Transform *t, const Matrix *m, int i, LoopExpr *const *x,
-                           LoopExpr **y) {
-    double even[6] = {0}, odd[6] = {0}, least = INFINITY;
-    for (int k = 0; k < m->columns; k++) {
-        bool same = m->at[i][k] == m->at[i + 1][k];
-        (same ? even : odd)[k] = m->at[i][k];
-        if (!same && m->at[i][k] != 0)
-            least = fmin(least, fabs(m->at[i][k]));
-    }
-    for (int k = 0; k < m->columns; k++)
-        odd[k] /= least;
-    LoopExpr *evens = add_terms(t, even, x, m->columns), *odds = add_terms(t, odd, x, m->columns);
-    y[0] = add_term(t, evens, least, odds);
-    y[1] = add_term(t, evens, -least, odds);
-}
-
-/// to = M from, for vectors whose elements lie `from_step` and `to_step` apart in their arrays.
-static void apply(const Transform *t, const Matrix *m, LoopExpr *const *from, LoopExpr **to,
-                  int from_step, int to_step) {
-    LoopExpr *x[6], *y[6], *difference[6] = {0};
-    bool paired[6] = {false};
-    for (int k = 0; k < m->columns; k++)
-        x[k] = from[k * from_step];
-    for (int k = 0; k < m->columns; k++) {
-        if (m->rows >= m->columns || !columns_pair(m, k))
-            continue;
-        LoopExpr *sum = add_term(t, x[k], 1, x[k + 1]);
-        difference[k] = add_term(t, x[k], -1, x[k + 1]);
-        x[k] = sum;
-        paired[k] = true;
-        k++;
-    }
-    for (int i = 0; i < m->rows; i++) {
-        if (rows_pair(m, i)) {
-            apply_row_pair(t, m, i, x, y + i);
-            i++;
-            continue;
-        }
-        double factor[6] = {0};
-        LoopExpr *term[6];
-        for (int k = 0; k < m->columns; k++) {
-            factor[k] = m->at[i][k];
-            term[k] = paired[k] && m->at[i][k] != m->at[i][k + 1] ? difference[k] : x[k];
-            if (paired[k])
-                factor[++k] = 0;
-        }
-        y[i] = add_terms(t, factor, term, m->columns);
-    }
-    for (int i = 0; i < m->rows; i++)
-        to[i * to_step] = y[i];
-}
-
-/// M X M^T; rows of X and of the result have PIECE elements.
-static void sandwich(const Transform *t, const WinogradMatrix *matrix, bool transposed,
-                     LoopExpr *const *x, LoopExpr **y) {
-    Matrix m = matrix_of(matrix, transposed);
-    LoopExpr *half[PIECE * PIECE];
-    for (int k = 0; k < m.columns; k++)
-        apply(t, &m, x + k, half + k, PIECE, PIECE);
-    for (int i = 0; i < m.rows; i++)
-        apply(t, &m, half + i * PIECE, y + i * PIECE, 1, 1);
-}
 
 // ---- pieces
 // ---------------------------------------------------------------------------------------
@@ -249,39 +100,21 @@ static Chunk chunk_at(const Pieces *p, LoopBody *body, LoopExpr *number, LoopExp
     return chunk;
 }
 
-/// A loop that is not there where it would run once.
-static LoopExpr *over(LoopKernel *kernel, LoopBody **body, LoopKind kind, const char *name,
-                      LoopExpr *end) {
-    int64_t count;
-    if (x_is_int(end, &count) && count == 1)
-        return x_int(kernel, 0);
-    LoopStmt *loop = loop_for(kernel, *body, kind, name, x_int(kernel, 0), end, 1);
-    *body = &loop->body;
-    return loop_var(kernel, loop);
-}
-
 /// All pieces of the chunk, for each of `blocks` blocks of channels.
 static Place over_pieces(const Pieces *p, const Chunk *chunk, LoopBody *body, int64_t blocks) {
     LoopKernel *kernel = p->io->kernel;
     LoopKind kind = p->unrolled ? LOOP_UNROLL : LOOP_SERIAL;
     Place place;
-    LoopExpr *image = over(kernel, &body, LOOP_SERIAL, "n", chunk->image_count);
-    place.block = over(kernel, &body, LOOP_SERIAL, "block", x_int(kernel, blocks));
-    LoopExpr *row = over(kernel, &body, kind, "row", chunk->row_count);
-    place.column = over(kernel, &body, kind, "column", x_int(kernel, p->columns));
+    LoopExpr *image = winograd_over(kernel, &body, LOOP_SERIAL, "n", chunk->image_count);
+    place.block = winograd_over(kernel, &body, LOOP_SERIAL, "block", x_int(kernel, blocks));
+    LoopExpr *row = winograd_over(kernel, &body, kind, "row", chunk->row_count);
+    place.column = winograd_over(kernel, &body, kind, "column", x_int(kernel, p->columns));
     place.image = x_add(kernel, chunk->image, image);
     place.row = x_add(kernel, chunk->row, row);
     LoopExpr *line = x_add(kernel, x_mul(kernel, image, p->part_rows), row);
     place.number = x_add(kernel, x_mul(kernel, line, p->columns), place.column);
     place.body = body;
     return place;
-}
-
-static LoopBody *open_lanes(LoopKernel *kernel, LoopBody *body, LoopExpr **lane) {
-    LoopStmt *loop =
-        loop_for(kernel, body, LOOP_VECTOR, "lane", x_int(kernel, 0), x_int(kernel, TILE_BLOCK), 1);
-    *lane = loop_var(kernel, loop);
-    return &loop->body;
 }
 
 /// A square of an image, as the transforms read it.
@@ -351,12 +184,12 @@ static void transform_square(const Pieces *p, const Square *square, const Place 
         for (int i = 0; i < square->size; i++)
             line[axis][i] = line_of(p, square, place, axis, i, &inside[axis][i]);
     }
-    LoopBody *body = open_lanes(kernel, place->body, &lane);
+    LoopBody *body = winograd_lanes(kernel, place->body, &lane);
     LoopExpr *in_task = x_add(kernel, x_mul(kernel, place->block, TILE_BLOCK), lane);
     LoopExpr *channel = x_add(kernel, first_channel, in_task);
     Transform t = {kernel, body, p->shape->type};
     LoopExpr *zero = x_real(kernel, 0.0, t.type);
-    Matrix m = matrix_of(square->matrix, square->transposed);
+    Matrix m = winograd_matrix(square->matrix, square->transposed);
     for (int k = 0; k < square->size; k++) { // each column is used up when the next is read
         for (int i = 0; i < square->size; i++) {
             LoopExpr *index[4] = {place->image, channel, line[0][i], line[1][k]};
@@ -367,10 +200,10 @@ static void transform_square(const Pieces *p, const Square *square, const Place 
                 pixel = loop_let(kernel, body, "x", x3(kernel, X_select, known, pixel, zero));
             x[i] = pixel;
         }
-        apply(&t, &m, x, half + k, 1, PIECE);
+        winograd_apply(&t, &m, x, half + k, 1, PIECE);
     }
     for (int i = 0; i < m.rows; i++) {
-        apply(&t, &m, half + i * PIECE, y, 1, 1);
+        winograd_apply(&t, &m, half + i * PIECE, y, 1, 1);
         for (int k = 0; k < m.rows; k++) {
             LoopExpr *point = x_int(kernel, i * PIECE + k);
             LoopExpr *at = scratch_at(p, point, place->number, channels, in_task);
@@ -423,7 +256,7 @@ static void emit_ahead(const Pieces *p, const Square *square, const Chunk *chunk
     if (each * turns > lines)
         inner = &loop_if(kernel, inner, x2(kernel, X_lt, first, x_int(kernel, lines)))->body;
     LoopExpr *line_count = x_int(kernel, ceil_div(each, width));
-    LoopExpr *line = over(kernel, &inner, LOOP_SERIAL, "line", line_count);
+    LoopExpr *line = winograd_over(kernel, &inner, LOOP_SERIAL, "line", line_count);
     line = x_add(kernel, x_div(kernel, first, width), line);
     line = loop_let(kernel, inner, "line", line);
     LoopExpr *left = x_div(kernel, line, rows), *image = x_div(kernel, left, blocks);
@@ -442,9 +275,9 @@ static void emit_ahead(const Pieces *p, const Square *square, const Chunk *chunk
     LoopExpr *column = x_int(kernel, 0);
     if (each < width)
         column = loop_let(kernel, inner, "column", x_mod(kernel, first, width));
-    LoopExpr *step = over(kernel, &inner, LOOP_SERIAL, "step", x_int(kernel, int_min(each, width)));
+    LoopExpr *step = winograd_over(kernel, &inner, LOOP_SERIAL, "step", x_int(kernel, int_min(each, width)));
     LoopExpr *lane;
-    inner = open_lanes(kernel, inner, &lane);
+    inner = winograd_lanes(kernel, inner, &lane);
     LoopExpr *channel = x_add(kernel, x_mul(kernel, block, TILE_BLOCK), lane);
     LoopExpr *index[4] = {image, x_add(kernel, first_channel, channel), row,
                           x_add(kernel, column, step)};
@@ -474,7 +307,7 @@ static void emit_product_tile(const Forward *f, LoopBody *body, LoopExpr *point,
     LoopKernel *kernel = io->kernel;
     ScalarType type = f->p.shape->type;
     LoopExpr *lane, *zero = x_int(kernel, 0), *at[2];
-    LoopBody *inner = open_lanes(kernel, body, &lane);
+    LoopBody *inner = winograd_lanes(kernel, body, &lane);
     int64_t dim[2] = {f->vectors, count};
     uint32_t sums = loop_local(kernel, inner, "sum", type, dim, 2);
     for (int pass = 0; pass < 3; pass++) {                                   // clear, sum, store
@@ -489,18 +322,18 @@ static void emit_product_tile(const Forward *f, LoopBody *body, LoopExpr *point,
             nest = &over_c->body;
             weight = loop_local(kernel, nest, "w", type, dim, 1);
             LoopBody *load = nest;
-            LoopExpr *v = over(kernel, &load, LOOP_UNROLL, "v", x_int(kernel, f->vectors));
+            LoopExpr *v = winograd_over(kernel, &load, LOOP_UNROLL, "v", x_int(kernel, f->vectors));
             LoopExpr *u = x_add(kernel, f->first_block, x_add(kernel, block, v));
             LoopExpr *index[4] = {point, u, channel, lane};
             loop_set(kernel, load, weight, &v, 1, io->read(io->user, load, 1, index));
         }
-        at[1] = over(kernel, &nest, LOOP_UNROLL, "p", x_int(kernel, count));
+        at[1] = winograd_over(kernel, &nest, LOOP_UNROLL, "p", x_int(kernel, count));
         LoopExpr *piece = x_add(kernel, first, at[1]);
         if (pass == 1) {
             LoopExpr *from = scratch_at(&f->p, point, piece, f->channels, channel);
             x = loop_let(kernel, nest, "x", x_load(kernel, f->image, from));
         }
-        at[0] = over(kernel, &nest, LOOP_UNROLL, "v", x_int(kernel, f->vectors));
+        at[0] = winograd_over(kernel, &nest, LOOP_UNROLL, "v", x_int(kernel, f->vectors));
         LoopExpr *sum = x_local(kernel, sums, at, 2);
         if (pass == 0) {
             loop_set(kernel, nest, sums, at, 2, x_real(kernel, 0.0, type));
@@ -523,12 +356,12 @@ static void emit_product(const Forward *f, LoopBody *body, const Chunk *chunk, c
     most = int_min(most, 16);
     int64_t width = ceil_div(f->p.count, ceil_div(f->p.count, most));
     int64_t full = f->p.count / width, rest = f->p.count % width;
-    LoopExpr *point = over(kernel, &body, LOOP_SERIAL, "point", x_int(kernel, POINTS));
-    LoopExpr *group = over(kernel, &body, LOOP_SERIAL, "group",
+    LoopExpr *point = winograd_over(kernel, &body, LOOP_SERIAL, "point", x_int(kernel, POINTS));
+    LoopExpr *group = winograd_over(kernel, &body, LOOP_SERIAL, "group",
                            x_int(kernel, f->filters / TILE_BLOCK / f->vectors));
     LoopExpr *block = x_mul(kernel, group, f->vectors);
     LoopBody *tiles = body;
-    LoopExpr *tile = over(kernel, &tiles, LOOP_SERIAL, "tile", x_int(kernel, full));
+    LoopExpr *tile = winograd_over(kernel, &tiles, LOOP_SERIAL, "tile", x_int(kernel, full));
     int64_t groups = f->filters / TILE_BLOCK / f->vectors;
     LoopExpr *turn = x_add(kernel, x_mul(kernel, point, groups), group);
     turn = x_add(kernel, x_mul(kernel, turn, full), tile);
@@ -549,7 +382,7 @@ static void emit_result(const Forward *f, const Chunk *chunk, LoopBody *body) {
     LoopKernel *kernel = io->kernel;
     Place place = over_pieces(&f->p, chunk, body, f->filters / TILE_BLOCK);
     LoopExpr *lane, *x[PIECE * PIECE], *y[PIECE * PIECE];
-    LoopBody *inner = open_lanes(kernel, place.body, &lane);
+    LoopBody *inner = winograd_lanes(kernel, place.body, &lane);
     LoopExpr *filter = x_add(kernel, x_mul(kernel, place.block, TILE_BLOCK), lane);
     for (int i = 0; i < POINTS; i++) {
         LoopExpr *at =
@@ -557,7 +390,7 @@ static void emit_result(const Forward *f, const Chunk *chunk, LoopBody *body) {
         x[i] = loop_let(kernel, inner, "m", x_load(kernel, f->product, at));
     }
     Transform t = {kernel, inner, shape->type};
-    sandwich(&t, &winograd_result, false, x, y);
+    winograd_sandwich(&t, &winograd_result, false, x, y);
     for (int i = 0; i < TILE; i++) {
         LoopExpr *row = x_offset(kernel, x_mul(kernel, place.row, TILE), i);
         LoopExpr *row_inside = x_inside(kernel, row, 0, shape->out_height);
@@ -667,7 +500,7 @@ static void emit_kernel_tile(const ByKernel *b, LoopBody *body, LoopExpr *point,
     LoopKernel *kernel = io->kernel;
     ScalarType type = b->p.shape->type;
     LoopExpr *lane, *zero = x_int(kernel, 0), *index[5];
-    LoopBody *inner = open_lanes(kernel, body, &lane);
+    LoopBody *inner = winograd_lanes(kernel, body, &lane);
     int64_t dim[2] = {b->vectors, b->width};
     uint32_t sums = loop_local(kernel, inner, "sum", type, dim, 2);
     LoopStmt *choice = is_first ? loop_if(kernel, inner, is_first) : NULL;
@@ -685,19 +518,19 @@ static void emit_kernel_tile(const ByKernel *b, LoopBody *body, LoopExpr *point,
             nest = &loop->body;
             dy = loop_local(kernel, nest, "dy", type, dim, 1);
             LoopBody *load = nest;
-            LoopExpr *v = over(kernel, &load, LOOP_UNROLL, "v", x_int(kernel, b->vectors));
+            LoopExpr *v = winograd_over(kernel, &load, LOOP_UNROLL, "v", x_int(kernel, b->vectors));
             LoopExpr *filter = x_mul(kernel, x_add(kernel, first_block, v), TILE_BLOCK);
             LoopExpr *from =
                 scratch_at(&b->p, point, piece, b->filters, x_add(kernel, filter, lane));
             loop_set(kernel, load, dy, &v, 1, x_load(kernel, b->cotangent, from));
         }
-        at[1] = over(kernel, &nest, LOOP_UNROLL, "c", x_int(kernel, b->width));
+        at[1] = winograd_over(kernel, &nest, LOOP_UNROLL, "c", x_int(kernel, b->width));
         LoopExpr *channel = x_add(kernel, first_channel, at[1]), *x = NULL;
         if (pass == 2)
             x = loop_let(
                 kernel, nest, "x",
                 x_load(kernel, b->image, scratch_at(&b->p, point, piece, b->channels, channel)));
-        at[0] = over(kernel, &nest, LOOP_UNROLL, "v", x_int(kernel, b->vectors));
+        at[0] = winograd_over(kernel, &nest, LOOP_UNROLL, "v", x_int(kernel, b->vectors));
         LoopExpr *sum = x_local(kernel, sums, at, 2);
         sum_index(b, point, x_add(kernel, b->block, x_add(kernel, first_block, at[0])),
                   x_add(kernel, b->channel, channel), lane, index);
@@ -729,9 +562,9 @@ static void emit_chunk(const ByKernel *b, LoopBody *body, const Chunk *chunk, co
                                 x_mul(kernel, chunk->row_count, b->p.columns))
                            : x_mul(kernel, chunk->image_count, b->p.rows * b->p.columns);
     int64_t groups = b->filters / TILE_BLOCK / b->vectors, tiles = b->channels / b->width;
-    LoopExpr *point = over(kernel, &body, LOOP_SERIAL, "point", x_int(kernel, POINTS));
-    LoopExpr *group = over(kernel, &body, LOOP_SERIAL, "group", x_int(kernel, groups));
-    LoopExpr *tile = over(kernel, &body, LOOP_SERIAL, "tile", x_int(kernel, tiles));
+    LoopExpr *point = winograd_over(kernel, &body, LOOP_SERIAL, "point", x_int(kernel, POINTS));
+    LoopExpr *group = winograd_over(kernel, &body, LOOP_SERIAL, "group", x_int(kernel, groups));
+    LoopExpr *tile = winograd_over(kernel, &body, LOOP_SERIAL, "tile", x_int(kernel, tiles));
     LoopExpr *turn = x_add(kernel, x_mul(kernel, point, groups), group);
     turn = x_add(kernel, x_mul(kernel, turn, tiles), tile);
     int64_t turns = POINTS * groups * tiles;
@@ -788,7 +621,7 @@ int64_t tile_winograd_weight(const TileIO *io, const ConvShape *shape, int64_t p
         end = loop_let(kernel, body, "end", x2(kernel, X_min, end, x_int(kernel, shape->batch)));
 
     bool whole = part_images % b.p.images == 0 && shape->batch % part_images == 0;
-    LoopExpr *number = over(kernel, &body, LOOP_SERIAL, "chunk", x_int(kernel, chunks));
+    LoopExpr *number = winograd_over(kernel, &body, LOOP_SERIAL, "chunk", x_int(kernel, chunks));
     LoopExpr *is_first = NULL;
     if (chunks > 1)
         is_first = loop_let(kernel, body, "is_first", x2(kernel, X_eq, number, x_int(kernel, 0)));
@@ -802,162 +635,5 @@ int64_t tile_winograd_weight(const TileIO *io, const ConvShape *shape, int64_t p
     Chunk next_chunk = chunk_at(&b.p, body, x_mod(kernel, all, chunks),
                                 x_mul(kernel, next.part, part_images), end, true);
     emit_chunk(&b, body, &chunk, &next, &next_chunk, is_first);
-    return tasks;
-}
-
-// ---- kernels
-// --------------------------------------------------------------------------------------
-
-/// A task takes a block of 16 filters by some channels. In memory a filter's channels lie together,
-/// in vectors 16 filters do: in between stands scratch [channels, 9, 16], copied one by one.
-typedef struct Kernels {
-    const TileIO *io;
-    const WinogradKernelShape *shape;
-    LoopBody *body; // of the task
-    LoopExpr *block, *first, *count;
-    LoopExpr *next_block, *next_first; // of the next task
-    uint32_t scratch;
-} Kernels;
-
-static Kernels over_kernels(const TileIO *io, const WinogradKernelShape *shape, int64_t *tasks) {
-    LoopKernel *kernel = io->kernel;
-    int64_t channels = shape->channels, parts = ceil_div(channels, KERNEL_CHANNELS);
-    *tasks = shape->filters / TILE_BLOCK * parts;
-    LoopStmt *loop = loop_for(kernel, &kernel->body, LOOP_PARALLEL, "task", x_int(kernel, 0),
-                              x_int(kernel, *tasks), 1);
-    LoopExpr *task = loop_var(kernel, loop);
-    Kernels k = {.io = io, .shape = shape, .body = &loop->body};
-    k.count = x_int(kernel, KERNEL_CHANNELS);
-    k.block = loop_let(kernel, k.body, "block", x_div(kernel, task, parts));
-    LoopExpr *part = loop_let(kernel, k.body, "part", x_mod(kernel, task, parts));
-    k.first = x_mul(kernel, part, KERNEL_CHANNELS);
-    LoopExpr *next = x2(kernel, X_min, x_offset(kernel, task, 1), x_int(kernel, *tasks - 1));
-    next = loop_let(kernel, k.body, "next", next);
-    k.next_block = loop_let(kernel, k.body, "next_block", x_div(kernel, next, parts));
-    part = loop_let(kernel, k.body, "next_part", x_mod(kernel, next, parts));
-    k.next_first = x_mul(kernel, part, KERNEL_CHANNELS);
-    if (channels % KERNEL_CHANNELS) {
-        LoopExpr *left = x_sub(kernel, x_int(kernel, channels), k.first);
-        k.count = loop_let(kernel, k.body, "channels", x2(kernel, X_min, left, k.count));
-    }
-    k.scratch = loop_buffer(kernel, "w", shape->type, BUFFER_SCRATCH,
-                            KERNEL_CHANNELS * TAPS * TILE_BLOCK);
-    return k;
-}
-
-/// The place of a tap in scratch.
-static LoopExpr *tap_at(const Kernels *k, LoopExpr *channel, int tap, LoopExpr *lane) {
-    LoopKernel *kernel = k->io->kernel;
-    LoopExpr *line = x_mul(kernel, channel, TAPS);
-    return x_add(kernel, x_mul(kernel, x_offset(kernel, line, tap), TILE_BLOCK), lane);
-}
-
-/// Where a tap lies in w, of a filter of a block and a channel of its group. `flip`: turned around,
-/// what is a channel there is a filter of w, counted through all groups, and what is a filter there
-/// a channel of its group.
-static void place_in_memory(const Kernels *k, LoopExpr *block, LoopExpr *filter, LoopExpr *channel,
-                            int tap, LoopExpr **index) {
-    LoopKernel *kernel = k->io->kernel;
-    const WinogradKernelShape *shape = k->shape;
-    if (shape->flip && shape->groups > 1) {
-        int64_t group_blocks = shape->filters / shape->groups / TILE_BLOCK;
-        LoopExpr *group = x_div(kernel, block, group_blocks);
-        channel = x_add(kernel, x_mul(kernel, group, shape->channels), channel);
-        block = x_mod(kernel, block, group_blocks);
-    }
-    filter = x_add(kernel, x_mul(kernel, block, TILE_BLOCK), filter);
-    index[0] = shape->flip ? channel : filter;
-    index[1] = shape->flip ? filter : channel;
-    index[2] = x_int(kernel, tap / WINOGRAD_KERNEL);
-    index[3] = x_int(kernel, tap % WINOGRAD_KERNEL);
-}
-
-/// Copies the taps of the task to scratch, or from there.
-static void copy_taps(const Kernels *k, bool to_scratch) {
-    LoopKernel *kernel = k->io->kernel;
-    LoopBody *body = k->body;
-    bool flip = k->shape->flip;
-    LoopExpr *end[2] = {x_int(kernel, TILE_BLOCK), k->count}, *at[2]; // filter, channel
-    for (int i = 0; i < 2; i++) {                                     // as they lie in memory
-        int which = flip ? 1 - i : i;
-        at[which] = over(kernel, &body, LOOP_SERIAL, which ? "c" : "filter", end[which]);
-    }
-    LoopExpr *channel = x_add(kernel, k->first, at[1]);
-    for (int tap = 0; tap < TAPS; tap++) {
-        LoopExpr *index[4], *place = tap_at(k, at[1], tap, at[0]);
-        place_in_memory(k, k->block, at[0], channel, flip ? TAPS - 1 - tap : tap, index);
-        if (to_scratch)
-            loop_store(kernel, body, k->scratch, place, k->io->read(k->io->user, body, 0, index));
-        else
-            k->io->store(k->io->user, body, index, x_load(kernel, k->scratch, place));
-    }
-}
-
-/// Asks for the taps of a filter (`flip`: of a channel), lines that lie together: of the next task,
-/// to be read, or of this one, to be stored.
-static void taps_ahead(const Kernels *k, LoopBody *body, LoopExpr *row, bool is_store) {
-    enum { LINE = TILE_BLOCK };
-    LoopKernel *kernel = k->io->kernel;
-    int64_t channels = k->shape->channels;
-    bool flip = k->shape->flip;
-    body = &loop_prefetch(kernel, body)->body;
-    for (int i = 0; i < TAPS * KERNEL_CHANNELS / LINE; i++) {
-        int tap = i * LINE % TAPS;
-        LoopExpr *at[2] = {row, x_int(kernel, i * LINE / TAPS)};
-        LoopExpr *block = is_store ? k->block : k->next_block;
-        LoopExpr *channel = x_add(kernel, is_store ? k->first : k->next_first, at[!flip]);
-        if (channels % KERNEL_CHANNELS)
-            channel = x2(kernel, X_min, channel, x_int(kernel, channels - 1));
-        LoopExpr *index[4];
-        place_in_memory(k, block, at[flip], channel, tap, index);
-        if (is_store)
-            k->io->store(k->io->user, body, index, x_real(kernel, 0.0, k->shape->type));
-        else
-            loop_let(kernel, body, "ahead", k->io->read(k->io->user, body, 0, index));
-    }
-    loop_prefetch_end(kernel);
-}
-
-int64_t tile_winograd_kernel(const TileIO *io, const WinogradKernelShape *shape) {
-    LoopKernel *kernel = io->kernel;
-    LoopExpr *lane, *x[PIECE * PIECE], *y[PIECE * PIECE];
-    int64_t tasks;
-    Kernels k = over_kernels(io, shape, &tasks);
-    copy_taps(&k, true);
-    LoopBody *body = k.body;
-    LoopExpr *channel = over(kernel, &body, LOOP_SERIAL, "c", k.count);
-    taps_ahead(&k, body, channel, false);
-    body = open_lanes(kernel, body, &lane);
-    for (int tap = 0; tap < TAPS; tap++)
-        x[tap / WINOGRAD_KERNEL * PIECE + tap % WINOGRAD_KERNEL] = loop_let(
-            kernel, body, "w", x_load(kernel, k.scratch, tap_at(&k, channel, tap, lane)));
-    Transform t = {kernel, body, shape->type};
-    sandwich(&t, &winograd_kernel, false, x, y);
-    for (int i = 0; i < POINTS; i++) {
-        LoopExpr *index[4] = {x_int(kernel, i), k.block, x_add(kernel, k.first, channel), lane};
-        io->store(io->user, body, index, y[i]);
-    }
-    return tasks;
-}
-
-int64_t tile_winograd_kernel_adjoint(const TileIO *io, const WinogradKernelShape *shape) {
-    LoopKernel *kernel = io->kernel;
-    LoopExpr *lane, *x[PIECE * PIECE], *y[PIECE * PIECE];
-    int64_t tasks;
-    Kernels k = over_kernels(io, shape, &tasks);
-    LoopBody *body = k.body;
-    LoopExpr *channel = over(kernel, &body, LOOP_SERIAL, "c", k.count);
-    taps_ahead(&k, body, channel, true);
-    body = open_lanes(kernel, body, &lane);
-    for (int i = 0; i < POINTS; i++) {
-        LoopExpr *index[4] = {x_int(kernel, i), k.block, x_add(kernel, k.first, channel), lane};
-        x[i] = loop_let(kernel, body, "du", io->read(io->user, body, 0, index));
-    }
-    Transform t = {kernel, body, shape->type};
-    sandwich(&t, &winograd_kernel, true, x, y);
-    for (int tap = 0; tap < TAPS; tap++)
-        loop_store(kernel, body, k.scratch, tap_at(&k, channel, tap, lane),
-                   y[tap / WINOGRAD_KERNEL * PIECE + tap % WINOGRAD_KERNEL]);
-    copy_taps(&k, false);
     return tasks;
 }
