@@ -275,7 +275,8 @@ static void emit_ahead(const Pieces *p, const Square *square, const Chunk *chunk
     LoopExpr *column = x_int(kernel, 0);
     if (each < width)
         column = loop_let(kernel, inner, "column", x_mod(kernel, first, width));
-    LoopExpr *step = winograd_over(kernel, &inner, LOOP_SERIAL, "step", x_int(kernel, int_min(each, width)));
+    LoopExpr *steps = x_int(kernel, int_min(each, width));
+    LoopExpr *step = winograd_over(kernel, &inner, LOOP_SERIAL, "step", steps);
     LoopExpr *lane;
     inner = winograd_lanes(kernel, inner, &lane);
     LoopExpr *channel = x_add(kernel, x_mul(kernel, block, TILE_BLOCK), lane);
