@@ -372,8 +372,10 @@ static void convolutions_are_adjoint(void **state) {
         Arena arena = {0};
         OpCase c;
         op_case_build(OP_conv2d, i, module_new(&arena, "shapes", DT_F64), &c);
-        if (!c.differentiable) // the three leave out different channels
+        if (!c.differentiable) { // the three leave out different channels
+            arena_release(&arena);
             continue;
+        }
         CaseInput result = {.node = c.result, .index = 2};
         int64_t count_x = type_count(&c.input[0].node->type);
         int64_t count_weight = type_count(&c.input[1].node->type);

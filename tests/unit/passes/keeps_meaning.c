@@ -2,8 +2,8 @@
 // hand: the cases of tests/ir, and the graphs that all tests of ops share.
 //
 // A graph is run by the interpreter in f64 before and after a pass; each output, report and written
-// storage may differ by what the interpreter derives as the bound of rounding of either run. A pass
-// run again changes nothing.
+// storage may differ by what the interpreter derives as the bound of rounding of either run. What a
+// pass leaves as it was is not run. A pass run again changes nothing.
 #include <dirent.h>
 #include <math.h>
 #include <setjmp.h>
@@ -140,6 +140,10 @@ static void check_text(const char *where, const char *text, const char *names) {
     run_passes(where, before, "differentiate");
     run_passes(where, after, "differentiate");
     run_passes(where, after, names);
+    if (strcmp(print(&arena, before), print(&arena, after)) == 0) { // nothing to run
+        arena_release(&arena);
+        return;
+    }
     for (size_t i = 0; i < before->graphs.count; i++)
         compare_graphs(where, before, before->graphs.at[i], after, after->graphs.at[i]);
     if (!strchr(names, ',')) {
