@@ -33,6 +33,10 @@ int64_t chain_scratch(Arena *arena, const LoopProgram *program, LoopGraph *graph
 /// What a chain reads from memory is asked for while launches before it compute: sets Launch.ahead.
 void chain_ahead(Arena *arena, const LoopProgram *program, LoopGraph *graph);
 
+/// Large results that no launch behind in their chain reads go to memory without being read from
+/// there first: sets LoopBuffer.streamed. Of all graphs at once, when nothing else is to be set.
+void chain_stream(LoopProgram *program);
+
 // ---- for those that look at launches
 // -----------------------------------------------------------------------------------
 

@@ -300,6 +300,15 @@ static void emit_parts(ProgramEmitter *p, const Launch *launch, size_t index, si
     LLVMPositionBuilderAtEnd(builder, end);
 }
 
+/// What launches have streamed is seen by others behind the barrier that follows.
+static void emit_fence(ProgramEmitter *p, const Launch *launch, size_t count) {
+    bool streams = false;
+    for (size_t i = 0; i < count; i++)
+        streams |= p->loops->kernels.at[launch[i].kernel]->streams;
+    if (streams)
+        LLVMBuildFence(p->em->builder, LLVMAtomicOrderingSequentiallyConsistent, false, "");
+}
+
 static void emit_launch(ProgramEmitter *p, const Launch *launch, size_t index) {
     Emitter *em = p->em;
     LLVMValueRef lo, hi, mine;
@@ -339,6 +348,7 @@ static void emit_chain(ProgramEmitter *p, const Launch *launch, size_t index, si
         emit_launch(p, &launch[i], index + i);
         if (i + 1 == count)
             continue;
+        emit_fence(p, &launch[i], 1);
         call_entry(em, "GOMP_barrier", NULL, 0);
         emit_stamp(p, index + i + 1);
     }
@@ -383,6 +393,7 @@ static LLVMValueRef emit_worker(ProgramEmitter *p, const LoopGraph *graph, size_
             emit_chain(p, launch, i, count);
         else
             emit_launch(p, launch, i);
+        emit_fence(p, launch, count);
         if (i + count < graph->launches.count || p->stamps)
             call_entry(em, "GOMP_barrier", NULL, 0);
         emit_stamp(p, i + count);

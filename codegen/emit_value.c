@@ -279,6 +279,14 @@ LLVMValueRef emit_load_address(Emitter *em, const LoopExpr *load) {
     return emit_address(em, load->index, &index.base);
 }
 
+/// The store writes whole lines, and they are not read before.
+static void mark_streamed(Emitter *em, LLVMValueRef store) {
+    static const char name[] = "nontemporal";
+    LLVMValueRef one = LLVMConstInt(LLVMInt32TypeInContext(em->context), 1, false);
+    unsigned kind = LLVMGetMDKindIDInContext(em->context, name, sizeof name - 1);
+    LLVMSetMetadata(store, kind, LLVMMDNodeInContext(em->context, &one, 1));
+}
+
 void emit_store(Emitter *em, uint32_t buffer, const Index *index, Value value) {
     ScalarType type = em->kernel->buffers.at[buffer].type;
     bool uniform = index_is_uniform(index), contiguous = index->lane == 1 && !index->vec;
@@ -307,7 +315,10 @@ void emit_store(Emitter *em, uint32_t buffer, const Index *index, Value value) {
     LLVMValueRef pointer =
         contiguous ? emit_address(em, buffer, &index->base) : lane_addresses(em, buffer, index);
     if (contiguous && !em->mask) {
-        LLVMSetAlignment(LLVMBuildStore(em->builder, stored, pointer), alignment);
+        LLVMValueRef store = LLVMBuildStore(em->builder, stored, pointer);
+        LLVMSetAlignment(store, alignment);
+        if (em->kernel->buffers.at[buffer].streamed && alignment % CACHE_LINE == 0)
+            mark_streamed(em, store);
         return;
     }
     LLVMTypeRef types[2] = {LLVMTypeOf(stored), LLVMTypeOf(pointer)};

@@ -147,13 +147,14 @@ typedef enum BufferRole { BUFFER_IN, BUFFER_OUT, BUFFER_INOUT, BUFFER_SCRATCH } 
 /// A flat array of `count` elements, aligned to 64 bytes. Scratch is per thread and undefined at
 /// the start of each iteration of the parallel loop; the others are arguments. Two arguments never
 /// overlap, except that an OUT may be the same array as an IN (in place) where `in_place` names it
-/// (index + 1).
+/// (index + 1). What is stored to a `streamed` one, vectors of whole lines, goes past the caches.
 typedef struct LoopBuffer {
     const char *name;
     ScalarType type;
     BufferRole role;
     int64_t count;
     uint32_t in_place;
+    bool streamed;
 } LoopBuffer;
 
 typedef struct LoopKernel {
@@ -166,6 +167,7 @@ typedef struct LoopKernel {
     uint32_t extent_count;
     LoopBody body;
     int64_t asks;     // T_ASKs that an iteration of the parallel loop meets; of a program's kernel
+    bool streams;     // some of its buffers are streamed; of a program's kernel
     bool prefetching; // what is being written is asked for, neither read nor written
 } LoopKernel;
 

@@ -528,6 +528,8 @@ static void read_buffer(Reader *r) {
         buffer.in_place = name->index + 1;
         next(r);
     }
+    buffer.streamed = accept(r, "streamed");
+    r->kernel->streams |= buffer.streamed;
     vec_push(r->arena, &r->kernel->buffers, buffer);
 }
 

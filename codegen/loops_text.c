@@ -19,7 +19,7 @@ const char *const loop_field_names[5] = {"$seed", "$iteration", "$lo", "$hi", "$
 
 bool loop_word_is_reserved(const char *word) {
     static const char *const words[] = {"kernel", "let",  "local",   "if",   "else",
-                                        "call",   "step", "extents", "over", "true",
+                                        "call",   "step", "extents", "over", "streamed", "true",
                                         "false",  "inf",  "inff",    "nan",  "nanf"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         if (!strcmp(word, words[i]))
@@ -297,6 +297,8 @@ static void print_buffer(Printer *p, size_t index) {
         strbuf_printf(p->out, "%" PRId64 "]", buffer->count);
     if (buffer->in_place)
         strbuf_printf(p->out, " over %s", p->buffer[buffer->in_place - 1]);
+    if (buffer->streamed && !p->identity)
+        strbuf_puts(p->out, " streamed");
 }
 
 static void print_kernel(Printer *p) {

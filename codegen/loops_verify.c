@@ -327,6 +327,8 @@ const char *loop_kernel_verify(const LoopKernel *kernel, Arena *arena) {
             WRONG(&v, "the buffer %s", kernel->name, buffer->name);
         if (buffer->in_place > kernel->buffers.count)
             WRONG(&v, "%s lies over no buffer", kernel->name, buffer->name);
+        if (buffer->streamed && (buffer->role != BUFFER_OUT || buffer->in_place))
+            WRONG(&v, "%s is streamed, but read as well", kernel->name, buffer->name);
     }
     check_top(&v);
     check_body(&v, &kernel->body);

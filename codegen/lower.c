@@ -115,6 +115,7 @@ LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOpti
         if (loops->launches.count > launches)
             launches = loops->launches.count;
     }
+    chain_stream(program);
     program->chain_offset = (program->thread_bytes + 63) / 64 * 64;
     program->thread_bytes = program->chain_offset + (chain_bytes + 63) / 64 * 64;
     if (options->count_products) {

@@ -35,26 +35,6 @@ static Node *sum_to(GradContext *ctx, Node *g, const Type *type) {
     return type_same_shape(&g->type, type) ? g : ir_reshape(ctx->graph, g, type->dim, type->rank);
 }
 
-static bool is_zero_constant(const Node *x) {
-    return x->op == OP_const && x->attrs->value == 0;
-}
-
-/// a + b; of two that were selected by one condition the sum is, see apply_inside() in
-/// grad_rules.c.
-static Node *add_cotangents(Graph *graph, Node *a, Node *b) {
-    if (a->op == OP_where && b->op == OP_where && a->operand[0] == b->operand[0]) {
-        Node *condition = a->operand[0];
-        for (int k = 1; k <= 2; k++) {
-            if (!is_zero_constant(a->operand[k]) || !is_zero_constant(b->operand[k]))
-                continue;
-            Node *sum = add_cotangents(graph, a->operand[3 - k], b->operand[3 - k]);
-            return k == 2 ? ir_where(graph, condition, sum, a->operand[2])
-                          : ir_where(graph, condition, a->operand[1], sum);
-        }
-    }
-    return ir_binary(graph, OP_add, a, b);
-}
-
 void grad_accumulate(GradContext *ctx, Node *x, Node *g) {
     if (!grad_wanted(ctx, x))
         return;
@@ -71,7 +51,7 @@ void grad_accumulate(GradContext *ctx, Node *x, Node *g) {
     }
     const Origin *origin = graph->cursor;
     ir_at(graph, origin_for(graph, origin, by_weight, node_terms(x))); // the sum is all terms'
-    *sum = add_cotangents(graph, *sum, g);
+    *sum = selected_add(graph, *sum, g);
     ir_at(graph, origin);
 }
 

@@ -32,6 +32,12 @@ bool grad_wanted(const GradContext *ctx, const Node *x);
 /// that x has not or of extent 1: these are summed.
 void grad_accumulate(GradContext *ctx, Node *x, Node *g);
 
+/// dy op slope, or op dy where slope is NULL, `op` being mul, div or neg. Where dy was selected from
+/// zeros they stay zeros, whatever the slope is there.
+Node *selected_apply(Graph *graph, Op op, Node *dy, Node *slope);
+/// a + b; of two that one condition selected the sum is selected.
+Node *selected_add(Graph *graph, Node *a, Node *b);
+
 typedef void GradRule(GradContext *ctx, Node *y, Node *dy);
 
 /// By op; grad_none where no derivative passes, grad_never where there cannot be one.

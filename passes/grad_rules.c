@@ -44,32 +44,18 @@ static Node *select(GradContext *ctx, Node *condition, Node *a, Node *b) {
     return ir_where(ctx->graph, condition, a, b);
 }
 
-static bool is_zero_constant(const Node *x) {
-    return x->op == OP_const && x->attrs->value == 0;
-}
-
-/// dy op slope, or op dy where slope is NULL. A cotangent that was selected, where(c, g, 0), stays
-/// so to the outside: where(c, g op slope, 0). What is not selected may have a slope that is
-/// infinite or not a number, and 0 times that must not come back.
-static Node *apply_inside(GradContext *ctx, Op op, Node *dy, Node *slope) {
-    if (dy->op == OP_where) {
-        Node *a = dy->operand[1];
-        Node *b = dy->operand[2];
-        if (is_zero_constant(b))
-            return select(ctx, dy->operand[0], apply_inside(ctx, op, a, slope), b);
-        if (is_zero_constant(a))
-            return select(ctx, dy->operand[0], a, apply_inside(ctx, op, b, slope));
-    }
-    return slope ? ir_binary(ctx->graph, op, dy, slope) : ir_unary(ctx->graph, op, dy);
+/// dy op slope, see selected_apply().
+static Node *apply(GradContext *ctx, Op op, Node *dy, Node *slope) {
+    return selected_apply(ctx->graph, op, dy, slope);
 }
 
 /// dy times the slope of an elementwise op
 static Node *scaled(GradContext *ctx, Node *dy, Node *slope) {
-    return apply_inside(ctx, OP_mul, dy, slope);
+    return apply(ctx, OP_mul, dy, slope);
 }
 
 static Node *minus(GradContext *ctx, Node *dy) {
-    return apply_inside(ctx, OP_neg, dy, NULL);
+    return apply(ctx, OP_neg, dy, NULL);
 }
 
 static Node *is_zero(GradContext *ctx, Node *x) {
@@ -134,13 +120,13 @@ static void grad_exp(GradContext *ctx, Node *y, Node *dy) {
 /// da = dy / a
 static void grad_log(GradContext *ctx, Node *y, Node *dy) {
     Node *a = y->operand[0];
-    grad_accumulate(ctx, a, apply_inside(ctx, OP_div, dy, a));
+    grad_accumulate(ctx, a, apply(ctx, OP_div, dy, a));
 }
 
 /// da = dy / (1 + a)
 static void grad_log1p(GradContext *ctx, Node *y, Node *dy) {
     Node *a = y->operand[0];
-    grad_accumulate(ctx, a, apply_inside(ctx, OP_div, dy, add(ctx, number(ctx, 1, a), a)));
+    grad_accumulate(ctx, a, apply(ctx, OP_div, dy, add(ctx, number(ctx, 1, a), a)));
 }
 
 /// da = dy exp(a). Not y + 1, which cancels where y is near -1.
@@ -155,7 +141,7 @@ static void grad_sqrt(GradContext *ctx, Node *y, Node *dy) {
     Node *safe = select(ctx, zero, number(ctx, 1, y), y);
     Node *half = scaled(ctx, dy, number(ctx, 0.5, dy));
     grad_accumulate(ctx, y->operand[0],
-                    select(ctx, zero, number(ctx, 0, dy), apply_inside(ctx, OP_div, half, safe)));
+                    select(ctx, zero, number(ctx, 0, dy), apply(ctx, OP_div, half, safe)));
 }
 
 /// da = -dy y / (2 a)
@@ -232,7 +218,7 @@ static void grad_mul(GradContext *ctx, Node *y, Node *dy) {
 /// da = dy / b    db = -(dy / b) y
 static void grad_div(GradContext *ctx, Node *y, Node *dy) {
     Node *b = y->operand[1];
-    Node *da = apply_inside(ctx, OP_div, dy, b);
+    Node *da = apply(ctx, OP_div, dy, b);
     grad_accumulate(ctx, y->operand[0], da);
     if (grad_wanted(ctx, b))
         grad_accumulate(ctx, b, minus(ctx, scaled(ctx, da, y)));

@@ -31,6 +31,12 @@ asked() {
         END { judge(); exit bad || count < 10 }' "$1"
 }
 check "what is asked for is read" asked loops
+# What a chain leaves for later ones is written without being read first.
+ok "results past the caches" 'grep -q "^kernel .* out f32.524288. streamed" loops'
+if [[ $(uname -m) == x86_64 ]]; then
+    "$KDC" chained.kd --emit=asm >assembly
+    ok "by stores of the machine" 'grep -q "movntp[sd]" assembly'
+fi
 ok "in 32 parts" 'grep -q " in 32 parts" loops'
 check "it compiles" "$KDC" chained.kd -o train
 for threads in 1 2 3 20 40; do

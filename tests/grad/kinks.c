@@ -94,6 +94,12 @@ static const Kink kinks[] = {
      "  %4 = neg %3 : " VEC "\n  %5 = mul %4, %4 : " VEC "\n  %6 = rsqrt %0 : " VEC "\n"
      "  %7 = add %5, %6 : " VEC "\n  %8 = where %2, %7, %1 : " VEC "\n" SUM, 4,
      {1, -1, 0, 1}, {-0.5, 0, 0, -0.5}, {2.75, 0, 0, 2.75}},
+    {"nor beside a factor that is finite",
+     "  %1 = const 0 : f64[]\n  %2 = lt %1, %0 : bool[4]\n  %3 = log %0 : " VEC "\n"
+     "  %4 = const 2 : f64[]\n  %5 = mul %3, %4 : " VEC "\n  %6 = add %5, %3 : " VEC "\n"
+     "  %8 = where %2, %6, %1 : " VEC "\n" SUM,
+     4,
+     {1, -1, 0, 0.5}, {3, 0, 0, 6}, {-3, 0, 0, -12}},
     {"what is not finite and filtered out",
      "  %1 = const 0 : f64[]\n  %2 = is_finite %0 : bool[4]\n  %3 = mul %0, %0 : " VEC "\n"
      "  %8 = where %2, %3, %1 : " VEC "\n" SUM, 4,

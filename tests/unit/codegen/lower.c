@@ -319,6 +319,89 @@ static void operands_stay_in_scratch(void **state) {
     assert_int_equal(graph->launches.at[1].scratch[1], -1);
 }
 
+// Whether the launch's last argument, its result, goes past the caches.
+static bool is_streamed(const LoopProgram *program, size_t launch) {
+    uint32_t kernel = program->graphs.at[0]->launches.at[launch].kernel;
+    return vec_last(&program->kernels.at[kernel]->buffers).streamed;
+}
+
+// The square of %1, of a MB, by a kernel of its own that reads scratch, then `more`.
+static const LoopProgram *squares(const char *more, const char *kernels, const char *buffers) {
+    const char *text = arena_printf(&arena,
+                                    "module \"m\" f32\n"
+                                    "graph \"g\" free step_bytes=8388608 {\n"
+                                    "  %%0 = input \"x\" : f32[16, 64, 16, 16]\n"
+                                    "  %%1 = exp %%0\n"
+                                    "  %%2 = mul %%1, %%1\n"
+                                    "%s"
+                                    "  kernel %%1 -> %%1\n"
+                                    "  kernel %%2 -> %%2\n"
+                                    "%s"
+                                    "  buffer %%0 input size=1048576\n"
+                                    "  buffer %%1 step size=1048576\n"
+                                    "  buffer %%2 step offset=1048576 size=1048576\n"
+                                    "%s"
+                                    "}\n",
+                                    more, kernels, buffers);
+    return lower(text);
+}
+
+// What a chain makes for others is streamed,
+static void what_a_chain_leaves_is_streamed(void **state) {
+    (void)state;
+    const LoopProgram *program = squares("  %3 = reverse %2 {axes=[0]}\n"
+                                         "  %4 = output \"y\" %3\n",
+                                         "  kernel %3, %4 -> %4\n",
+                                         "  buffer %4 output size=1048576\n");
+    assert_true(program->graphs.at[0]->launches.at[1].chained);
+    assert_false(is_streamed(program, 0)); // in scratch
+    assert_true(is_streamed(program, 1));
+    assert_false(is_streamed(program, 2)); // alone: what is next may read it
+}
+
+// not what it reads itself,
+static void what_a_chain_reads_is_not_streamed(void **state) {
+    (void)state;
+    const LoopProgram *program = squares("  %3 = sum %2 {axes=[2, 3], keep}\n"
+                                         "  %4 = output \"z\" %3\n"
+                                         "  %5 = sum %2 {axes=[0, 2, 3]}\n"
+                                         "  %6 = output \"y\" %5\n",
+                                         "  kernel %3, %4 -> %4\n"
+                                         "  kernel %5, %6 -> %6\n",
+                                         "  buffer %4 output size=4096\n"
+                                         "  buffer %6 output index=1 offset=4096 size=256\n");
+    assert_int_equal(chain_length(program->graphs.at[0], 0), 3);
+    assert_int_equal(program->graphs.at[0]->launches.at[1].scratch[1], -1);
+    assert_false(is_streamed(program, 1));
+    assert_false(is_streamed(program, 2)); // small
+}
+
+// nor the result of a kernel that another launch wants near.
+static void launches_agree_on_what_is_streamed(void **state) {
+    (void)state;
+    const LoopProgram *program = squares("  %3 = sum %2 {axes=[0, 2, 3], keep}\n"
+                                         "  %4 = add %0, %3\n"
+                                         "  %5 = mul %4, %4\n"
+                                         "  %6 = sum %5 {axes=[2, 3], keep}\n"
+                                         "  %7 = output \"z\" %6\n"
+                                         "  %8 = sum %5 {axes=[0, 2, 3]}\n"
+                                         "  %9 = output \"y\" %8\n",
+                                         "  kernel %3 -> %3\n"
+                                         "  kernel %4 -> %4\n"
+                                         "  kernel %5 -> %5\n"
+                                         "  kernel %6, %7 -> %7\n"
+                                         "  kernel %8, %9 -> %9\n",
+                                         "  buffer %3 step offset=2097152 size=256\n"
+                                         "  buffer %4 step offset=3145728 size=1048576\n"
+                                         "  buffer %5 step offset=4194304 size=1048576\n"
+                                         "  buffer %7 output size=4096\n"
+                                         "  buffer %9 output index=1 offset=4096 size=256\n");
+    const Launch *launch = program->graphs.at[0]->launches.at;
+    assert_int_equal(launch[1].kernel, launch[4].kernel);
+    assert_true(launch[1].chained && launch[5].chained);
+    assert_false(is_streamed(program, 1));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(reshapes_cost_no_quotients, reset),
@@ -334,6 +417,9 @@ int main(void) {
         cmocka_unit_test_teardown(cheap_values_are_made_again, reset),
         cmocka_unit_test_teardown(values_of_the_past_are_kept, reset),
         cmocka_unit_test_teardown(operands_stay_in_scratch, reset),
+        cmocka_unit_test_teardown(what_a_chain_leaves_is_streamed, reset),
+        cmocka_unit_test_teardown(what_a_chain_reads_is_not_streamed, reset),
+        cmocka_unit_test_teardown(launches_agree_on_what_is_streamed, reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
