@@ -4,8 +4,8 @@
 // A graph function opens one parallel region. In it each thread walks through the launches with its
 // share [tid * n / threads, (tid + 1) * n / threads) of the n iterations of each, a barrier behind
 // each launch but the last. Of a chain of launches (chain.h) it has a share of the parts, and walks
-// through all launches for each of them. With LoopProgram.profile there are no chains and a barrier
-// behind the last launch too, and behind each the first thread notes the time.
+// through all launches for each of them. With LoopProgram.profile there is a barrier behind the last
+// launch too, and behind each the first thread notes the time.
 #include "codegen/chain.h"
 #include "codegen/emit.h"
 

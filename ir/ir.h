@@ -71,6 +71,10 @@ typedef enum OpTraits {
     ALONE = 1024,     // a kernel of its own, with nothing computed beside it
     TILED = 2048,     // has a register-tiled schedule and no other
     DECOMPOSES = 4096, // the runtime computes it, a matrix of the last two axes at a time
+    TOTAL = 8192,      // finite for all finite operands, overflow apart
+    NOT_NEGATIVE = 16384, // no result is below 0
+    KEEPS_SIGN = 32768,   // no result is below 0 where no operand is; one operand bounded away from
+                          // it gives such results
 } OpTraits;
 
 typedef enum Op {

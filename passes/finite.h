@@ -8,7 +8,7 @@
 /// divides by what may be 0 or leaves the domain of a function. `rsqrt(variance(x) + 1e-5)` is.
 /// False where that is not seen.
 bool node_is_finite(const Node *x);
-/// Whether x is not below some positive number there, by how it is made: that it may be divided by.
-bool node_is_positive(const Node *x);
+/// Whether x is finite, and not below some positive number, so that it may be divided by.
+bool node_is_divisor(const Node *x);
 
 #endif

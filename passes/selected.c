@@ -18,10 +18,10 @@ static bool is_harmless(Op op, const Node *dy, const Node *slope) {
     if (!slope)
         return true;
     return type_count(&slope->type) < type_count(&dy->type) &&
-           (op == OP_mul ? node_is_finite(slope) : op == OP_div && node_is_positive(slope));
+           (op == OP_mul ? node_is_finite(slope) : op == OP_div && node_is_divisor(slope));
 }
 
-static const Node *slope_of(const Node *x) {
+static Node *slope_of(const Node *x) {
     return x->arity > 1 ? x->operand[1] : NULL;
 }
 
@@ -54,7 +54,7 @@ static Node *behind_selection(Graph *graph, const Node *dy) {
     if (dy->op == OP_where)
         return dy->operand[selected_operand(dy)];
     Node *g = behind_selection(graph, dy->operand[0]);
-    return selected_apply(graph, dy->op, g, dy->arity > 1 ? dy->operand[1] : NULL);
+    return selected_apply(graph, dy->op, g, slope_of(dy));
 }
 
 Node *selected_apply(Graph *graph, Op op, Node *dy, Node *slope) {

@@ -584,6 +584,36 @@ static Node *sum_of_broadcast(Graph *graph, Node *y) {
                : ir_reshape(graph, sum, y->type.dim, y->type.rank);
 }
 
+/// sum(-x) = -sum(x)    sum(x c) = sum(x) c and sum(x / c) = sum(x) / c where c is the same along
+/// what is summed; rounding, and a sum near the largest number overflows earlier or later
+static Node *sum_of_factor(Graph *graph, Node *y) {
+    Node *x = y->operand[0];
+    Ints axes = y->attrs->axes;
+    if (!dtype_is_float(y->type.dtype) || !is_layout_plain(x))
+        return NULL;
+    if (x->op == OP_neg)
+        return ir_unary(graph, OP_neg,
+                        ir_reduce(graph, OP_sum, x->operand[0], axes.at, (int)axes.count,
+                                  y->type.rank == x->type.rank));
+    if (x->op != OP_mul && x->op != OP_div)
+        return NULL;
+    for (int k = x->op == OP_div; k < 2; k++) {
+        Node *factor = x->operand[k], *rest = x->operand[1 - k];
+        int lead = x->type.rank - factor->type.rank;
+        bool same = type_same_shape(&rest->type, &x->type);
+        for (uint32_t i = 0; i < axes.count; i++)
+            same = same && (axes.at[i] < lead || factor->type.dim[axes.at[i] - lead] == 1);
+        if (!same)
+            continue;
+        Node *sum = ir_reduce(graph, OP_sum, rest, axes.at, (int)axes.count, true);
+        Node *product = ir_binary(graph, x->op, sum, factor);
+        return type_same_shape(&product->type, &y->type)
+                   ? product
+                   : ir_reshape(graph, product, y->type.dim, y->type.rank);
+    }
+    return NULL;
+}
+
 /// The largest of what was repeated.
 static Node *largest_of_constant(Graph *graph, Node *y) {
     double c;
@@ -612,36 +642,6 @@ static Node *einsum_of_transpose(Graph *graph, Node *y) {
         letters += x->type.rank + 1; // and the comma
     }
     return any ? ir_einsum(graph, operand[0], operand[1], spec) : NULL;
-}
-
-/// sum(-x) = -sum(x)    sum(x c) = sum(x) c and sum(x / c) = sum(x) / c where c is the same along
-/// what is summed; rounding
-static Node *sum_of_factor(Graph *graph, Node *y) {
-    Node *x = y->operand[0];
-    Ints axes = y->attrs->axes;
-    if (!dtype_is_float(y->type.dtype))
-        return NULL;
-    if (x->op == OP_neg)
-        return ir_unary(graph, OP_neg,
-                        ir_reduce(graph, OP_sum, x->operand[0], axes.at, (int)axes.count,
-                                  y->type.rank == x->type.rank));
-    if (x->op != OP_mul && x->op != OP_div)
-        return NULL;
-    for (int k = x->op == OP_div; k < 2; k++) {
-        Node *factor = x->operand[k], *rest = x->operand[1 - k];
-        int lead = x->type.rank - factor->type.rank;
-        bool same = type_same_shape(&rest->type, &x->type) && is_layout_plain(x);
-        for (uint32_t i = 0; i < axes.count; i++)
-            same = same && (axes.at[i] < lead || factor->type.dim[axes.at[i] - lead] == 1);
-        if (!same)
-            continue;
-        Node *sum = ir_reduce(graph, OP_sum, rest, axes.at, (int)axes.count, true);
-        Node *product = ir_binary(graph, x->op, sum, factor);
-        return type_same_shape(&product->type, &y->type)
-                   ? product
-                   : ir_reshape(graph, product, y->type.dim, y->type.rank);
-    }
-    return NULL;
 }
 
 // ---- the table ----------------------------------------------------------------------------------

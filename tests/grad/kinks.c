@@ -100,6 +100,13 @@ static const Kink kinks[] = {
      "  %8 = where %2, %6, %1 : " VEC "\n" SUM,
      4,
      {1, -1, 0, 0.5}, {3, 0, 0, 6}, {-3, 0, 0, -12}},
+    {"nor one that is no number, though never negative",
+     "  %1 = const 0 : f64[]\n  %2 = lt %1, %0 : bool[4]\n  %3 = reduce_min %0 {axes=[0]} : f64[]\n"
+     "  %4 = sqrt %3 : f64[]\n  %5 = const 1 : f64[]\n  %6 = add %4, %5 : f64[]\n"
+     "  %15 = stop_gradient %6 : f64[]\n  %7 = div %0, %15 : " VEC "\n"
+     "  %8 = where %2, %7, %1 : " VEC "\n" SUM,
+     4,
+     {-1, -1, -4, -1}, {0, 0, 0, 0}, {0, 0, 0, 0}},
     {"what is not finite and filtered out",
      "  %1 = const 0 : f64[]\n  %2 = is_finite %0 : bool[4]\n  %3 = mul %0, %0 : " VEC "\n"
      "  %8 = where %2, %3, %1 : " VEC "\n" SUM, 4,
