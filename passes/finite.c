@@ -1,8 +1,8 @@
 // passes/finite.c -- which values are finite by how they are made.
 //
-// A walk over what stands behind a value, by the traits of its ops. It ends at leaves and at results
-// of contractions, which are sums of products, and gives up after some nodes: what is asked about are
-// factors such as those of a normalisation.
+// A walk over what stands behind a value, by the traits of its ops. It ends at leaves and at
+// results of contractions, which are sums of products, and gives up after some nodes: what is asked
+// about are factors such as those of a normalisation.
 #include "passes/finite.h"
 
 #include <math.h>
@@ -10,6 +10,7 @@
 enum { MOST_NODES = 200 }; // of one walk
 
 typedef struct Walk {
+    const Module *module;
     int left; // nodes that may still be looked at
 } Walk;
 
@@ -51,25 +52,33 @@ static bool is_positive(Walk *walk, const Node *x) {
     return op_has(x->op, KEEPS_SIGN) && x->arity == 1 && is_positive(walk, a);
 }
 
+static bool is_finite_leaf(const Module *module, const Node *x) {
+    if (x->op == OP_const)
+        return isfinite(x->attrs->value);
+    return x->op == OP_read &&
+           module->storages.at[x->attrs->storage]->kind == STORAGE_PARAMETER;
+}
+
 static bool is_finite(Walk *walk, const Node *x) {
     if (walk->left-- <= 0)
         return false;
     if (op_has(x->op, LEAF))
-        return x->op != OP_const || isfinite(x->attrs->value);
+        return is_finite_leaf(walk->module, x);
     if (op_has(x->op, CONTRACTS))
         return true;
-    bool inside = op_has(x->op, TOTAL) || (x->op == OP_sqrt && is_not_negative(walk, x->operand[0])) ||
+    bool inside = op_has(x->op, TOTAL) ||
+                  (x->op == OP_sqrt && is_not_negative(walk, x->operand[0])) ||
                   (x->op == OP_rsqrt && is_positive(walk, x->operand[0])) ||
                   (x->op == OP_div && is_positive(walk, x->operand[1]));
     return inside && holds_for_all(walk, x, is_finite);
 }
 
-bool node_is_finite(const Node *x) {
-    Walk walk = {MOST_NODES};
+bool node_is_finite(const Module *module, const Node *x) {
+    Walk walk = {module, MOST_NODES};
     return is_finite(&walk, x);
 }
 
-bool node_is_divisor(const Node *x) {
-    Walk walk = {MOST_NODES};
+bool node_is_divisor(const Module *module, const Node *x) {
+    Walk walk = {module, MOST_NODES};
     return is_finite(&walk, x) && is_positive(&walk, x);
 }

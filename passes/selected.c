@@ -1,7 +1,7 @@
 // passes/selected.c -- cotangents that a condition has selected.
 //
-// Behind max, min and where a cotangent is where(c, g, 0). What is not selected may meet a slope that
-// is infinite or not a number further on, and 0 times that must not come back: such a slope is
+// Behind max, min and where a cotangent is where(c, g, 0). What is not selected may meet a slope
+// that is infinite or not a number further on, and 0 times that must not come back: such a slope is
 // applied to g, inside of the selection. A factor that cannot be, such as a normalisation's for a
 // channel, is applied to the selection itself. That is then one value for all that ask for it, and
 // where(c, g, 0) can be stored where c and g would both have to be.
@@ -12,13 +12,14 @@ static bool is_zero_constant(const Node *x) {
     return x->op == OP_const && x->attrs->value == 0;
 }
 
-/// 0 op slope is 0: no slope, one factor for many elements that is finite, or such a divisor that is
-/// not 0.
-static bool is_harmless(Op op, const Node *dy, const Node *slope) {
+/// 0 op slope is 0: no slope, one factor for many elements that is finite, or such a divisor that
+/// is not 0.
+static bool is_harmless(const Graph *graph, Op op, const Node *dy, const Node *slope) {
     if (!slope)
         return true;
     return type_count(&slope->type) < type_count(&dy->type) &&
-           (op == OP_mul ? node_is_finite(slope) : op == OP_div && node_is_divisor(slope));
+           (op == OP_mul ? node_is_finite(graph->module, slope)
+                         : op == OP_div && node_is_divisor(graph->module, slope));
 }
 
 static Node *slope_of(const Node *x) {
@@ -26,10 +27,11 @@ static Node *slope_of(const Node *x) {
 }
 
 /// The `where` that stands behind harmless factors; NULL: there is none that selects from zeros.
-static const Node *find_selection(const Node *dy) {
+static const Node *find_selection(const Graph *graph, const Node *dy) {
     while (dy->op == OP_neg || dy->op == OP_mul || dy->op == OP_div) {
         const Node *x = dy->operand[0];
-        if (!type_same_shape(&x->type, &dy->type) || !is_harmless(dy->op, x, slope_of(dy)))
+        if (!type_same_shape(&x->type, &dy->type) ||
+            !is_harmless(graph, dy->op, x, slope_of(dy)))
             return NULL;
         dy = x;
     }
@@ -58,7 +60,7 @@ static Node *behind_selection(Graph *graph, const Node *dy) {
 }
 
 Node *selected_apply(Graph *graph, Op op, Node *dy, Node *slope) {
-    const Node *selection = is_harmless(op, dy, slope) ? NULL : find_selection(dy);
+    const Node *selection = is_harmless(graph, op, dy, slope) ? NULL : find_selection(graph, dy);
     if (selection) {
         Node *g = selected_apply(graph, op, behind_selection(graph, dy), slope);
         return select_again(graph, selection, g);
@@ -67,7 +69,7 @@ Node *selected_apply(Graph *graph, Op op, Node *dy, Node *slope) {
 }
 
 Node *selected_add(Graph *graph, Node *a, Node *b) {
-    const Node *x = find_selection(a), *y = find_selection(b);
+    const Node *x = find_selection(graph, a), *y = find_selection(graph, b);
     if (x && y && x->operand[0] == y->operand[0] && selected_operand(x) == selected_operand(y)) {
         Node *g = behind_selection(graph, a);
         return select_again(graph, x, selected_add(graph, g, behind_selection(graph, b)));
