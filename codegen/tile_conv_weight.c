@@ -8,6 +8,10 @@
 // columns that fall on padding are left out by the bounds of the pixel loops, which depend on the
 // tap alone.
 //
+// A visit of a 1x1 kernel begins far from its images: a block of channels is a page or so of each,
+// which nothing in the machine foresees. So while the products of one visit run, the lines of x for
+// the next one, of this task or the task behind it, are asked for, pixel by pixel.
+//
 // A task is (part of the batch, vectors, channel block[, tap]). Parts are separate sums, added
 // later in a fixed order: their number depends on the shape, never on the number of threads.
 #include "codegen/tile.h"
@@ -30,6 +34,8 @@ typedef struct WeightTile {
     LoopExpr *part, *group, *vector,
         *channel; // first filter block in its group, first channel in its group
     LoopExpr *tap[2];
+    LoopExpr *next_image, *next_channel; // of the next visit's x; NULL: it is not asked for
+    LoopExpr *last_image;                // of the part
 } WeightTile;
 
 /// Cycles of one multiply-add in a tile of `vectors` filter vectors by SUMS / vectors channels. For
@@ -162,6 +168,18 @@ static void emit_pixel(const WeightTile *tile, LoopBody *pixel, uint32_t sums, c
              x3(kernel, X_fma, x_local(kernel, dy, at, 1), x, sum));
 }
 
+/// Asks for the x of the next visit at this pixel.
+static void emit_ahead(const WeightTile *tile, LoopBody *pixel, LoopExpr *image,
+                       LoopExpr *const out[2]) {
+    const TileIO *io = tile->io;
+    LoopKernel *kernel = io->kernel;
+    LoopBody *body = &loop_prefetch(kernel, pixel)->body;
+    LoopExpr *index[4] = {image, tile->next_channel, x_mul(kernel, out[0], tile->shape->stride[0]),
+                          x_mul(kernel, out[1], tile->shape->stride[1])};
+    loop_let(kernel, body, "ahead", io->read(io->user, body, 0, index));
+    loop_prefetch_end(kernel);
+}
+
 /// One tile of `channels` channels from `first_channel` (in the task's block) for images [begin,
 /// end).
 static void emit_tile(const WeightTile *tile, LoopBody *body, LoopExpr *first_channel,
@@ -191,10 +209,18 @@ static void emit_tile(const WeightTile *tile, LoopBody *body, LoopExpr *first_ch
     loop_set(kernel, first.body, sums, first.at, 2, x_real(kernel, 0.0, tile->shape->type));
 
     LoopStmt *images = loop_for(kernel, inner, LOOP_SERIAL, "n", begin, end, 1);
+    LoopExpr *next = NULL;
+    if (tile->next_image) {
+        LoopExpr *done = x_sub(kernel, loop_var(kernel, images), begin);
+        next = x2(kernel, X_min, x_add(kernel, tile->next_image, done), tile->last_image);
+        next = loop_let(kernel, &images->body, "next", next);
+    }
     LoopStmt *rows = loop_for(kernel, &images->body, LOOP_SERIAL, "oh", range[0], range[1], 1);
     LoopStmt *columns = loop_for(kernel, &rows->body, LOOP_SERIAL, "ow", range[2], range[3], 1);
     LoopExpr *out[2] = {loop_var(kernel, rows), loop_var(kernel, columns)};
     loop_ask(kernel, &columns->body);
+    if (next)
+        emit_ahead(tile, &columns->body, next, out);
     emit_pixel(tile, &columns->body, sums, dim, channel0, lane, loop_var(kernel, images), out);
 
     TilePoint last = over_tile(tile, inner, dim, lane);
@@ -260,6 +286,36 @@ static void emit_block(const WeightTile *tile, LoopBody *body, LoopExpr *begin, 
     emit_zeros(tile, cut);
 }
 
+/// Whether pages of x come seldom enough, and stay near until the next visit. Padding is left to
+/// kernels of several taps.
+static bool wants_ahead(const ConvShape *shape, int64_t channel_blocks, int64_t image_bytes) {
+    bool is_pointwise = shape->kernel[0] * shape->kernel[1] == 1 && !shape->padding[0] &&
+                        !shape->padding[1];
+    return is_pointwise && channel_blocks > 1 && image_bytes <= CACHE_BYTES;
+}
+
+/// From the first visit of a task: the next task's first is the one behind its last.
+static void set_next_task(WeightTile *tile, LoopBody *body, LoopExpr *cb, int64_t channel_blocks,
+                          LoopExpr *begin, LoopExpr *end) {
+    LoopKernel *kernel = tile->io->kernel;
+    LoopExpr *next = x_mod(kernel, x_add(kernel, cb, x_int(kernel, 1)), channel_blocks);
+    tile->next_channel = x_mul(kernel, loop_let(kernel, body, "next_cb", next), tile->block);
+    tile->next_image = begin;
+    tile->last_image = x_add(kernel, end, x_int(kernel, -1));
+}
+
+/// From any visit, which ends with image `visit_end` of the part that ends with `end`.
+static void set_next_visit(WeightTile *tile, LoopBody *body, LoopExpr *cb, LoopExpr *visit_end,
+                           LoopExpr *end) {
+    LoopKernel *kernel = tile->io->kernel;
+    LoopExpr *more = x2(kernel, X_lt, visit_end, end);
+    LoopExpr *image = x3(kernel, X_select, more, visit_end, tile->next_image);
+    LoopExpr *block = x_div(kernel, tile->next_channel, tile->block);
+    block = loop_let(kernel, body, "ahead_cb", x3(kernel, X_select, more, cb, block));
+    tile->next_image = loop_let(kernel, body, "ahead_n", image);
+    tile->next_channel = x_mul(kernel, block, tile->block);
+}
+
 int64_t tile_conv2d_weight(const TileIO *io, const ConvShape *shape, int64_t parts) {
     int64_t group_filters = shape->filters / shape->groups;
     if (group_filters % TILE_BLOCK)
@@ -323,6 +379,9 @@ int64_t tile_conv2d_weight(const TileIO *io, const ConvShape *shape, int64_t par
         tile.part = x_int(kernel, 0);
     }
 
+    bool asks = wants_ahead(shape, channel_blocks, image_bytes);
+    if (asks)
+        set_next_task(&tile, body, cb, channel_blocks, begin, end);
     LoopExpr *first_visit = NULL;
     if (tile.visit < part_images) {
         LoopStmt *visits = loop_for(kernel, body, LOOP_SERIAL, "visit", begin, end, tile.visit);
@@ -330,6 +389,8 @@ int64_t tile_conv2d_weight(const TileIO *io, const ConvShape *shape, int64_t par
         body = &visits->body;
         first_visit = loop_let(kernel, body, "is_first", x2(kernel, X_eq, visit, begin));
         LoopExpr *visit_end = x_add(kernel, visit, x_int(kernel, tile.visit));
+        if (asks)
+            set_next_visit(&tile, body, cb, visit_end, end);
         end = loop_let(kernel, body, "visit_end", x2(kernel, X_min, visit_end, end));
         begin = visit;
     }

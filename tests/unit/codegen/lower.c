@@ -117,6 +117,50 @@ static void contractions_count_their_work(void **state) {
     assert_int_equal(program->graphs.at[0]->launches.at[0].flops, 2 * 8 * 32 * 24);
 }
 
+// The loops of the gradient by the weight of an unpadded convolution of 64 images, 64 channels, of
+// `size` x `size`, to 32 filters.
+static const char *weight_gradient(int size, int kernel) {
+    int out = size - kernel + 1, x = 64 * 64 * size * size * 4, dy = 64 * 32 * out * out * 4;
+    const char *shape = arena_printf(&arena, "f32[64, 64, %d, %d]", size, size);
+    const char *result = arena_printf(&arena, "f32[64, 32, %d, %d]", out, out);
+    const char *weight = arena_printf(&arena, "f32[32, 64, %d, %d]", kernel, kernel);
+    return loops_of(lower(arena_printf(
+        &arena,
+        "module \"m\" f32\n"
+        "graph \"g\" free step_bytes=%d {\n"
+        "  %%0 = input \"x\" : %s\n"
+        "  %%1 = input \"dy\" : %s\n"
+        "  %%2 = relayout %%0 {block=16, block_axis=1} : %s{1:16}\n"
+        "  %%3 = relayout %%1 {block=16, block_axis=1} : %s{1:16}\n"
+        "  %%4 = conv2d_weight %%2, %%3 {stride=[1, 1], padding=[0, 0, 0, 0], dilation=[1, 1],"
+        " groups=1} : %s{0:16}\n"
+        "  %%5 = output \"y\" %%4\n"
+        "  kernel %%2 -> %%2\n"
+        "  kernel %%3 -> %%3\n"
+        "  kernel %%4 -> %%4\n"
+        "  kernel %%5 -> %%5\n"
+        "  buffer %%0 input size=%d\n"
+        "  buffer %%1 input index=1 size=%d\n"
+        "  buffer %%2 step size=%d\n"
+        "  buffer %%3 step offset=%d size=%d\n"
+        "  buffer %%4 step offset=%d size=%d\n"
+        "  buffer %%5 output size=%d\n"
+        "}\n",
+        x + dy + 32 * 64 * 4 * 9, shape, result, shape, result, weight, x, dy, x, x, dy, x + dy,
+        32 * 64 * kernel * kernel * 4, 32 * 64 * kernel * kernel * 4)));
+}
+
+// Pages of x that are short of a visit are asked for while the visit before runs; not where x comes
+// in long runs, and not by kernels of several taps.
+static void weight_gradients_ask_for_pages(void **state) {
+    (void)state;
+    const char *loops = weight_gradient(8, 1);
+    assert_non_null(strstr(loops, "prefetch {"));
+    assert_non_null(strstr(loops, "let next_cb = mod(task + 1, 4)"));
+    assert_null(strstr(weight_gradient(32, 1), "prefetch"));
+    assert_null(strstr(weight_gradient(8, 3), "prefetch"));
+}
+
 // Two kernels in a row on [16, 64, 16, 16] and what it becomes: `second` stands between them and the
 // end.
 static const LoopGraph *two_kernels(const char *second, const char *kernel, const char *buffers) {
@@ -408,6 +452,7 @@ int main(void) {
         cmocka_unit_test_teardown(one_shape_is_one_loop, reset),
         cmocka_unit_test_teardown(in_place_is_said, reset),
         cmocka_unit_test_teardown(contractions_count_their_work, reset),
+        cmocka_unit_test_teardown(weight_gradients_ask_for_pages, reset),
         cmocka_unit_test_teardown(images_are_chained, reset),
         cmocka_unit_test_teardown(what_needs_all_images_waits, reset),
         cmocka_unit_test_teardown(other_images_are_not_chained, reset),
