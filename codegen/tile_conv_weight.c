@@ -286,12 +286,12 @@ static void emit_block(const WeightTile *tile, LoopBody *body, LoopExpr *begin, 
     emit_zeros(tile, cut);
 }
 
-/// Whether pages of x come seldom enough, and stay near until the next visit. Padding is left to
+/// Whether x comes in short runs, which stay near until the next visit. Padding is left to
 /// kernels of several taps.
 static bool wants_ahead(const ConvShape *shape, int64_t channel_blocks, int64_t image_bytes) {
     bool is_pointwise = shape->kernel[0] * shape->kernel[1] == 1 && !shape->padding[0] &&
                         !shape->padding[1];
-    return is_pointwise && channel_blocks > 1 && image_bytes <= CACHE_BYTES;
+    return is_pointwise && channel_blocks > 1 && 2 * image_bytes <= CACHE_BYTES;
 }
 
 /// From the first visit of a task: the next task's first is the one behind its last.
