@@ -35,6 +35,7 @@ typedef Vec(Node *) NodeList;
 typedef struct Group {
     NodeList units;   // ascending ids
     uint8_t *touched; // by id: TOUCHED, COMPUTED
+    NodeList reached; // those of which `touched` says something
     bool merged;      // into another: no more
 } Group;
 
@@ -261,14 +262,21 @@ static bool reads_group(const Fuse *fuse, const Group *later, const Group *earli
     return false;
 }
 
+static void touch(Fuse *fuse, Group *group, Node *node, uint8_t how) {
+    group->touched[node->id] = how;
+    vec_push(fuse->scratch, &group->reached, node);
+}
+
 static void set_touched(Fuse *fuse, uint32_t index) {
     Group *group = fuse->groups.at[index];
     Cone cone = cone_of(fuse, fuse->trial, &group->units, index);
-    memset(group->touched, 0, fuse->graph->nodes.count);
+    for (size_t i = 0; i < group->reached.count; i++)
+        group->touched[group->reached.at[i]->id] = 0;
+    group->reached.count = 0;
     for (size_t i = 0; i < cone.loaded.count; i++)
-        group->touched[cone.loaded.at[i]->id] = TOUCHED;
+        touch(fuse, group, cone.loaded.at[i], TOUCHED);
     for (size_t i = 0; i < cone.computed.count; i++)
-        group->touched[cone.computed.at[i]->id] = TOUCHED | COMPUTED;
+        touch(fuse, group, cone.computed.at[i], TOUCHED | COMPUTED);
     arena_reset(fuse->trial);
 }
 
@@ -612,8 +620,10 @@ static uint32_t *count_computing(Fuse *fuse) {
     uint32_t *count = arena_array(fuse->scratch, uint32_t, fuse->graph->nodes.count);
     for (uint32_t i = 0; i < fuse->groups.count; i++) {
         const Group *group = fuse->groups.at[i];
-        for (size_t k = 0; !group->merged && k < fuse->graph->nodes.count; k++)
-            count[k] += (group->touched[k] & COMPUTED) != 0;
+        for (size_t k = 0; !group->merged && k < group->reached.count; k++) {
+            uint32_t id = group->reached.at[k]->id;
+            count[id] += (group->touched[id] & COMPUTED) != 0;
+        }
     }
     return count;
 }
@@ -690,9 +700,10 @@ static void make_kernels(Fuse *fuse) {
     graph->kernels.count = 0;
     for (uint32_t i = 0; i < fuse->groups.count; i++) {
         const Group *group = fuse->groups.at[i];
-        for (size_t k = 0; !group->merged && k < graph->nodes.count; k++) {
-            if (group->touched[k] && fuse->is_unit[k] && fuse->group_of[k] != i)
-                wanted[k] = 1;
+        for (size_t k = 0; !group->merged && k < group->reached.count; k++) {
+            uint32_t id = group->reached.at[k]->id;
+            if (fuse->is_unit[id] && fuse->group_of[id] != i)
+                wanted[id] = 1;
         }
     }
     for (uint32_t i = 0; i < fuse->groups.count; i++) {
