@@ -25,9 +25,16 @@ Parts chain_parts(const LoopKernel *kernel, uint32_t buffer, const Place *place,
 /// them: sets Launch.parts and Launch.chained.
 void chain_launches(Arena *arena, const LoopProgram *program, LoopGraph *graph);
 
-/// Keeps in scratch what is made and read in one chain alone: sets Launch.scratch. What further
-/// chains read too may be made again in them, by launches more. Returns the bytes that a thread
-/// needs for it.
+/// What a chain makes and further chains read too is made again in them where that is cheap, by
+/// launches more.
+void chain_again(Arena *arena, const LoopProgram *program, LoopGraph *graph);
+
+/// What a chain makes and reads, and further chains read too, is made twice where that pays, for
+/// scratch and for memory: kernels get one more result, "kept". Of all graphs at once, all chained.
+void chain_keep(LoopProgram *program);
+
+/// Keeps in scratch what is made and read in one chain alone, or kept for others too: sets Launch.scratch. Returns the bytes
+/// that a thread needs for it.
 int64_t chain_scratch(Arena *arena, const LoopProgram *program, LoopGraph *graph);
 
 /// What a chain reads from memory is asked for while launches before it compute: sets Launch.ahead.
@@ -44,6 +51,8 @@ void chain_stream(LoopProgram *program);
 size_t chain_length(const LoopGraph *graph, size_t first);
 /// Whether the argument falls in so many parts, each touched by that of the iterations.
 bool chain_falls(const Launch *launch, uint32_t argument, int64_t parts);
+/// Whether the argument does not lie in scratch.
+bool chain_in_memory(const Launch *launch, uint32_t argument);
 BufferRole chain_role(const LoopProgram *program, const Launch *launch, uint32_t argument);
 bool chain_overlap(const Buffer *a, const Buffer *b);
 bool chain_same_bytes(const Buffer *a, const Buffer *b);

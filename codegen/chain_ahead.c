@@ -19,21 +19,17 @@ typedef struct Chain {
     int64_t *room;
 } Chain;
 
-static bool in_memory(const Launch *launch, uint32_t argument) {
-    return !launch->scratch || launch->scratch[argument] < 0;
-}
-
 /// Whether it is read for the first time in a part.
 static bool is_wanted(const Chain *chain, size_t user, uint32_t argument) {
     const Launch *launch = &chain->launch[user];
     const Buffer *bytes = &launch->argument[argument];
     if (chain_role(chain->program, launch, argument) == BUFFER_OUT ||
-        !chain_falls(launch, argument, launch->parts) || !in_memory(launch, argument) ||
+        !chain_falls(launch, argument, launch->parts) || !chain_in_memory(launch, argument) ||
         bytes->size_bytes / launch->parts < LEAST_BYTES)
         return false;
     for (size_t i = 0; i < user; i++) {
         for (uint32_t k = 0; k < chain->launch[i].argument_count; k++) {
-            if (in_memory(&chain->launch[i], k) &&
+            if (chain_in_memory(&chain->launch[i], k) &&
                 chain_overlap(&chain->launch[i].argument[k], bytes))
                 return false;
         }

@@ -14,7 +14,7 @@ enum { LEAST_BYTES = 1 << 20 }; // smaller ones may still be in a cache when the
 static bool is_read_behind(const Launch *chain, size_t count, size_t writer, uint32_t argument) {
     for (size_t i = writer; i < count; i++) {
         for (uint32_t k = 0; k < chain[i].argument_count; k++) {
-            if ((i > writer || k != argument) &&
+            if ((i > writer || k != argument) && chain_in_memory(&chain[i], k) &&
                 chain_overlap(&chain[i].argument[k], &chain[writer].argument[argument]))
                 return true;
         }
@@ -24,6 +24,7 @@ static bool is_read_behind(const Launch *chain, size_t count, size_t writer, uin
 
 static bool is_left(const Launch *chain, size_t count, size_t writer, uint32_t argument) {
     return count > 1 && chain[writer].argument[argument].size_bytes >= LEAST_BYTES &&
+           chain_in_memory(&chain[writer], argument) &&
            !is_read_behind(chain, count, writer, argument);
 }
 

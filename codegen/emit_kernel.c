@@ -496,6 +496,11 @@ static void emit_store_stmt(Emitter *em, const LoopStmt *stmt) {
     Value value = emit_value(em, stmt->value);
     Index index = emit_index(em, stmt->subscript[0]);
     emit_store(em, stmt->index, &index, value);
+    const LoopKernel *kernel = em->kernel;
+    for (uint32_t i = 0; i < kernel->buffers.count && !em->prefetching; i++) {
+        if (kernel->buffers.at[i].beside == stmt->index + 1)
+            emit_store(em, i, &index, value);
+    }
 }
 
 /// One branch of an if, from `block` to `join`.
@@ -613,14 +618,15 @@ static void emit_body(Emitter *em, const LoopBody *body) {
 // ---- kernels
 // -------------------------------------------------------------------------------------------
 
-/// Buffers never overlap, but for those that work in place.
+/// Buffers never overlap, but for those that work in place or beside another.
 static void mark_noalias(const Emitter *em, const LoopKernel *kernel, LLVMValueRef function) {
     unsigned kind = LLVMGetEnumAttributeKindForName("noalias", 7);
     unsigned parameter = 1; // behind frame
     for (size_t i = 0; i < kernel->buffers.count; i++) {
-        bool shared = kernel->buffers.at[i].in_place != 0;
+        bool shared = kernel->buffers.at[i].in_place || kernel->buffers.at[i].beside;
         for (size_t k = 0; k < kernel->buffers.count; k++)
-            shared = shared || kernel->buffers.at[k].in_place == i + 1;
+            shared = shared || kernel->buffers.at[k].in_place == i + 1 ||
+                     kernel->buffers.at[k].beside == i + 1;
         if (kernel->buffers.at[i].role == BUFFER_SCRATCH)
             continue;
         parameter++;

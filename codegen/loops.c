@@ -102,7 +102,7 @@ uint32_t loop_extent(LoopKernel *kernel) {
 
 uint32_t loop_buffer(LoopKernel *kernel, const char *name, ScalarType type, BufferRole role,
                      int64_t count) {
-    LoopBuffer buffer = {arena_strdup(kernel->arena, name), type, role, count, 0, false};
+    LoopBuffer buffer = {arena_strdup(kernel->arena, name), type, role, count, 0, 0, false};
     vec_push(kernel->arena, &kernel->buffers, buffer);
     return (uint32_t)kernel->buffers.count - 1;
 }

@@ -147,13 +147,15 @@ typedef enum BufferRole { BUFFER_IN, BUFFER_OUT, BUFFER_INOUT, BUFFER_SCRATCH } 
 /// A flat array of `count` elements, aligned to 64 bytes. Scratch is per thread and undefined at
 /// the start of each iteration of the parallel loop; the others are arguments. Two arguments never
 /// overlap, except that an OUT may be the same array as an IN (in place) where `in_place` names it
-/// (index + 1). What is stored to a `streamed` one, vectors of whole lines, goes past the caches.
+/// (index + 1). What is stored to an OUT goes to the one `beside` it too (its index + 1); the two may
+/// be the same array. What is stored to a `streamed` one, vectors of whole lines, goes past the
+/// caches.
 typedef struct LoopBuffer {
     const char *name;
     ScalarType type;
     BufferRole role;
     int64_t count;
-    uint32_t in_place;
+    uint32_t in_place, beside;
     bool streamed;
 } LoopBuffer;
 

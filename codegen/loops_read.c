@@ -507,6 +507,16 @@ static void read_body(Reader *r, LoopBody *body) {
 // ---- kernels
 // -----------------------------------------------------------------------------------------
 
+/// Its index + 1; 0: failed.
+static uint32_t read_buffer_before(Reader *r) {
+    const Name *name = map_get(&r->names, r->token);
+    bool found = name && name->index < r->kernel->buffers.count;
+    if (!found)
+        fail(r, arena_printf(r->arena, "there is no buffer `%s` before", r->token));
+    next(r);
+    return found ? name->index + 1 : 0;
+}
+
 static void read_buffer(Reader *r) {
     LoopBuffer buffer = {0};
     buffer.name = new_name(r, NAME_BUFFER, r->kernel->buffers.count);
@@ -521,13 +531,10 @@ static void read_buffer(Reader *r) {
     expect(r, "[");
     buffer.count = read_integer(r);
     expect(r, "]");
-    if (accept(r, "over")) {
-        const Name *name = map_get(&r->names, r->token);
-        if (!name || name->index >= r->kernel->buffers.count)
-            fail(r, arena_printf(r->arena, "there is no buffer `%s` before", r->token));
-        buffer.in_place = name->index + 1;
-        next(r);
-    }
+    if (accept(r, "over"))
+        buffer.in_place = read_buffer_before(r);
+    if (accept(r, "beside"))
+        buffer.beside = read_buffer_before(r);
     buffer.streamed = accept(r, "streamed");
     r->kernel->streams |= buffer.streamed;
     vec_push(r->arena, &r->kernel->buffers, buffer);

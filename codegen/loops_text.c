@@ -19,8 +19,8 @@ const char *const loop_field_names[5] = {"$seed", "$iteration", "$lo", "$hi", "$
 
 bool loop_word_is_reserved(const char *word) {
     static const char *const words[] = {"kernel", "let",  "local",   "if",   "else",
-                                        "call",   "step", "extents", "over", "streamed", "true",
-                                        "false",  "inf",  "inff",    "nan",  "nanf"};
+                                        "call",   "step", "extents", "over", "beside", "streamed",
+                                        "true", "false",  "inf",  "inff",    "nan",  "nanf"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         if (!strcmp(word, words[i]))
             return true;
@@ -297,6 +297,8 @@ static void print_buffer(Printer *p, size_t index) {
         strbuf_printf(p->out, "%" PRId64 "]", buffer->count);
     if (buffer->in_place)
         strbuf_printf(p->out, " over %s", p->buffer[buffer->in_place - 1]);
+    if (buffer->beside)
+        strbuf_printf(p->out, " beside %s", p->buffer[buffer->beside - 1]);
     if (buffer->streamed && !p->identity)
         strbuf_puts(p->out, " streamed");
 }

@@ -316,6 +316,16 @@ static void check_top(Verifier *v) {
         WRONG(v, "something beside its parallel loop", v->kernel->name);
 }
 
+static bool has_companion(const LoopKernel *kernel, const LoopBuffer *buffer) {
+    if (!buffer->beside)
+        return true;
+    if (buffer->beside > kernel->buffers.count || buffer->role != BUFFER_OUT || buffer->in_place)
+        return false;
+    const LoopBuffer *other = &kernel->buffers.at[buffer->beside - 1];
+    return other->role == BUFFER_OUT && !other->beside && other->type == buffer->type &&
+           other->count == buffer->count;
+}
+
 const char *loop_kernel_verify(const LoopKernel *kernel, Arena *arena) {
     Verifier v = {.kernel = kernel, .arena = arena};
     v.var_open = arena_array(arena, bool, kernel->vars.count + 1);
@@ -327,6 +337,8 @@ const char *loop_kernel_verify(const LoopKernel *kernel, Arena *arena) {
             WRONG(&v, "the buffer %s", kernel->name, buffer->name);
         if (buffer->in_place > kernel->buffers.count)
             WRONG(&v, "%s lies over no buffer", kernel->name, buffer->name);
+        if (!has_companion(kernel, buffer))
+            WRONG(&v, "%s lies beside no result like it", kernel->name, buffer->name);
         if (buffer->streamed && (buffer->role != BUFFER_OUT || buffer->in_place))
             WRONG(&v, "%s is streamed, but read as well", kernel->name, buffer->name);
     }

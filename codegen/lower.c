@@ -90,11 +90,34 @@ static Launch lower_kernel(LoopProgram *program, Arena *scratch, const Graph *gr
     return launch;
 }
 
+static void chain_all(LoopProgram *program) {
+    int64_t most = 0;
+    for (size_t i = 0; i < program->graphs.count; i++) {
+        chain_launches(program->arena, program, program->graphs.at[i]);
+        chain_again(program->arena, program, program->graphs.at[i]);
+    }
+    chain_keep(program);
+    for (size_t i = 0; i < program->graphs.count; i++) {
+        int64_t bytes = chain_scratch(program->arena, program, program->graphs.at[i]);
+        most = bytes > most ? bytes : most;
+        chain_ahead(program->arena, program, program->graphs.at[i]);
+    }
+    chain_stream(program);
+    program->thread_bytes += (most + 63) / 64 * 64;
+}
+
+static size_t most_launches(const LoopProgram *program) {
+    size_t most = 0;
+    for (size_t i = 0; i < program->graphs.count; i++) {
+        size_t count = program->graphs.at[i]->launches.count;
+        most = count > most ? count : most;
+    }
+    return most;
+}
+
 LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOptions *options) {
     LoopProgram *program = loop_program_new(arena);
     Arena scratch = {0};
-    size_t launches = 0;
-    int64_t chain_bytes = 0;
     for (size_t i = 0; i < module->graphs.count; i++) {
         const Graph *graph = module->graphs.at[i];
         LoopGraph *loops = arena_new(arena, LoopGraph);
@@ -105,23 +128,16 @@ LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOpti
                      lower_kernel(program, &scratch, graph, graph->kernels.at[k]));
             arena_reset(&scratch);
         }
-        if (options->level > 0 && !options->unchained) {
-            chain_launches(arena, program, loops);
-            int64_t bytes = chain_scratch(arena, program, loops);
-            chain_bytes = bytes > chain_bytes ? bytes : chain_bytes;
-            chain_ahead(arena, program, loops);
-        }
         vec_push(arena, &program->graphs, loops);
-        if (loops->launches.count > launches)
-            launches = loops->launches.count;
     }
-    chain_stream(program);
     program->chain_offset = (program->thread_bytes + 63) / 64 * 64;
-    program->thread_bytes = program->chain_offset + (chain_bytes + 63) / 64 * 64;
+    program->thread_bytes = program->chain_offset;
+    if (options->level > 0 && !options->unchained)
+        chain_all(program);
     if (options->count_products) {
         program->counts = true;
         program->count_offset = program->thread_bytes;
-        program->thread_bytes += ((int64_t)(1 + launches) * 8 + 63) / 64 * 64;
+        program->thread_bytes += ((int64_t)(1 + most_launches(program)) * 8 + 63) / 64 * 64;
     }
     program->profile = options->profile;
     arena_release(&scratch);

@@ -577,13 +577,33 @@ static void argmax_by_an_index_local(void **state) {
     free(x);
 }
 
+// What is stored to one result goes to the one beside it, be it another array or the same.
+static void results_beside_others(void **state) {
+    (void)state;
+    static const char text[] = "kernel k(x: in f32[100], y: out f32[100], z: out f32[100] beside y "
+                               "streamed) {\n"
+                               "  parallel p = 0 .. 5 {\n"
+                               "    vector v = 0 .. 20 {\n"
+                               "      y[p * 20 + v] = x[p * 20 + v] + 1.0f\n"
+                               "    }\n  }\n}\n";
+    float *x = floats(100, 1), *y = aligned_zeros(848);
+    run_text(text, (void *[]){x, y, y + 112}, (KernelRun){.iterations = 5}, y, 848);
+    for (int i = 0; i < 100; i++)
+        assert_true(y[i] == x[i] + 1);
+    assert_memory_equal(y, y + 112, 400);
+    float *z = aligned_zeros(400);
+    run_text(text, (void *[]){x, z, z}, (KernelRun){.iterations = 5}, z, 400);
+    assert_memory_equal(z, y, 400);
+    free(x), free(y), free(z);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_op_is_compiled),         cmocka_unit_test(tails_of_every_length),
         cmocka_unit_test(accumulation_is_a_fixed_tree), cmocka_unit_test(accesses_by_their_stride),
         cmocka_unit_test(guarded_loads_do_not_read),    cmocka_unit_test(a_register_tile),
         cmocka_unit_test(the_tile_stays_in_registers),  cmocka_unit_test(calls_get_their_share),
-        cmocka_unit_test(argmax_by_an_index_local),
+        cmocka_unit_test(argmax_by_an_index_local),     cmocka_unit_test(results_beside_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

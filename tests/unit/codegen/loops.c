@@ -179,6 +179,10 @@ static const Mistake mistakes[] = {
     {"kernel k() { local a: f32\n vector i = 0 .. 2 { a = 1.0f } }", 2, "declared outside"},
     {"kernel k() { local a: f32\n vector i = 0 .. 2 { a add= a } }", 2, "accumulates into it"},
     {"kernel k(x: out f32[4]) { parallel i = 0 .. 2 { }\n x[0] = 1.0f }", 2, "beside its parallel"},
+    {"kernel k(x: out f32[4], y: out f32[5] beside x) { }", 1, "y lies beside no result like it"},
+    {"kernel k(x: in f32[4], y: out f32[4] beside x) { }", 1, "y lies beside no result like it"},
+    {"kernel k(x: out f32[4], y: in f32[4] beside x) { }", 1, "y lies beside no result like it"},
+    {"kernel k(x: out f32[4] beside y) { }", 1, "there is no buffer `y` before"},
     {"kernel k() { local a: f32\n prefetch { if true { a = 1.0f } } }", 2, "a prefetch sets"},
 };
 

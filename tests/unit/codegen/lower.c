@@ -446,6 +446,124 @@ static void launches_agree_on_what_is_streamed(void **state) {
     assert_false(is_streamed(program, 1));
 }
 
+// A depthwise convolution of [16, C, H, W], a chain with what reads it by images, and what `others`
+// do with it.
+typedef struct Depthwise {
+    int c, h, w, filters;
+    const char *others;  // %7 = of %2, or NULL
+    const char *another; // a further convolution that is read by images alone, or not
+} Depthwise;
+
+static const LoopProgram *depthwise(Depthwise d) {
+    int bytes = 16 * d.c * d.h * d.w * 4, filter = d.c * d.filters * 9 * 4, sums = 16 * d.c * 4;
+    StrBuf text = {.arena = &arena};
+    strbuf_printf(&text,
+                  "module \"m\" f32\n"
+                  "graph \"g\" free step_bytes=%d {\n"
+                  "  %%0 = input \"x\" : f32[16, %d, %d, %d]\n"
+                  "  %%1 = input \"w\" : f32[%d, %d, 3, 3]\n"
+                  "  %%2 = conv2d %%0, %%1 {stride=[1, 1], padding=[1, 1, 1, 1], "
+                  "dilation=[1, 1], groups=%d}\n"
+                  "  %%3 = sum %%2 {axes=[2, 3], keep}\n"
+                  "  %%4 = output \"y\" %%3\n",
+                  2 * bytes, d.c, d.h, d.w, d.c, d.filters, d.c / d.filters);
+    if (d.others)
+        strbuf_printf(&text, "  %%5 = %s\n  %%6 = output \"z\" %%5\n", d.others);
+    if (d.another)
+        strbuf_printf(&text,
+                      "  %%7 = conv2d %%0, %%1 {stride=[1, 1], padding=[1, 1, 1, 1], "
+                      "dilation=[1, 1], groups=%d}\n"
+                      "  %%8 = %s\n  %%9 = output \"u\" %%8\n",
+                      d.c / d.filters, d.another);
+    strbuf_puts(&text, "  kernel %2 -> %2\n  kernel %3, %4 -> %4\n");
+    strbuf_puts(&text, d.others ? "  kernel %5, %6 -> %6\n" : "");
+    strbuf_puts(&text, d.another ? "  kernel %7 -> %7\n  kernel %8, %9 -> %9\n" : "");
+    strbuf_printf(&text,
+                  "  buffer %%0 input size=%d\n  buffer %%1 input index=1 size=%d\n"
+                  "  buffer %%2 step size=%d\n  buffer %%4 output size=%d\n",
+                  bytes, filter, bytes, sums);
+    if (d.others)
+        strbuf_printf(&text, "  buffer %%6 output index=1 offset=%d size=%d\n",
+                      (sums + 63) / 64 * 64, 4 * d.c);
+    if (d.another)
+        strbuf_printf(&text,
+                      "  buffer %%7 step offset=%d size=%d\n"
+                      "  buffer %%9 output index=2 offset=%d size=%d\n",
+                      bytes, bytes, 2 * ((sums + 63) / 64 * 64), sums);
+    strbuf_puts(&text, "}\n");
+    return lower(strbuf_text(&text));
+}
+
+static const char *const over_the_batch = "sum %2 {axes=[0, 2, 3]}";
+
+// The one of the launch's arguments that lies beside another is its last.
+static bool is_kept(const LoopProgram *program, const Launch *launch) {
+    return vec_last(&program->kernels.at[launch->kernel]->buffers).beside;
+}
+
+// What the chain reads and others too is written to scratch and, past the caches, to memory.
+static void what_others_read_too_is_kept(void **state) {
+    (void)state;
+    const LoopProgram *program = depthwise((Depthwise){64, 16, 16, 1, over_the_batch, NULL});
+    const LoopGraph *graph = program->graphs.at[0];
+    size_t at = 0; // behind what relays the filter out
+    while (!graph->launches.at[at].parts)
+        at++;
+    const Launch *launch = &graph->launches.at[at];
+    uint32_t last = launch->argument_count - 1;
+    assert_int_equal(chain_length(graph, at), 2);
+    assert_true(is_kept(program, launch));
+    assert_true(vec_last(&program->kernels.at[launch->kernel]->buffers).streamed);
+    assert_true(chain_same_bytes(&launch->argument[last], &launch->argument[last - 1]));
+    assert_true(launch->scratch[last - 1] >= 0);
+    assert_int_equal(launch->scratch[last], -1);
+    assert_int_equal(launch[1].scratch[0], launch->scratch[last - 1]);
+    assert_null(launch[2].scratch); // which reads memory
+    assert_int_equal(launch[2].parts, 0);
+}
+
+static bool keeps_any(const LoopProgram *program) {
+    bool any = false;
+    for (size_t i = 0; i < program->graphs.at[0]->launches.count; i++)
+        any |= is_kept(program, &program->graphs.at[0]->launches.at[i]);
+    return any;
+}
+
+// Not what nobody else reads, what is small, what takes many operations, and what lies in parts
+// that share lines.
+static void others_are_not_kept(void **state) {
+    (void)state;
+    assert_true(keeps_any(depthwise((Depthwise){64, 16, 16, 1, over_the_batch, NULL})));
+    assert_false(keeps_any(depthwise((Depthwise){64, 16, 16, 1, NULL, NULL})));
+    assert_false(keeps_any(depthwise((Depthwise){32, 16, 16, 1, over_the_batch, NULL})));
+    assert_false(keeps_any(depthwise((Depthwise){64, 16, 16, 64, over_the_batch, NULL})));
+    assert_false(keeps_any(depthwise((Depthwise){63, 17, 17, 1, over_the_batch, NULL})));
+}
+
+// A launch of the same kernel that has no use for it calls the kernel as it was.
+static void others_call_the_kernel_as_it_was(void **state) {
+    (void)state;
+    const LoopProgram *program = depthwise(
+        (Depthwise){64, 16, 16, 1, over_the_batch, "sum %7 {axes=[2, 3], keep}"});
+    const LoopGraph *graph = program->graphs.at[0];
+    const Launch *kept = NULL, *other = NULL;
+    for (size_t i = 0; i < graph->launches.count; i++) {
+        const Launch *launch = &graph->launches.at[i];
+        if (is_kept(program, launch))
+            kept = launch;
+        else if (launch->flops)
+            other = launch;
+    }
+    assert_non_null(kept);
+    assert_non_null(other);
+    assert_int_equal(kept->argument_count, other->argument_count + 1);
+    const LoopKernel *a = program->kernels.at[kept->kernel];
+    const LoopKernel *b = program->kernels.at[other->kernel];
+    assert_int_equal(a->buffers.count, b->buffers.count + 1);
+    assert_ptr_equal(a->body.at, b->body.at);
+    assert_string_not_equal(a->name, b->name);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(reshapes_cost_no_quotients, reset),
@@ -465,6 +583,9 @@ int main(void) {
         cmocka_unit_test_teardown(what_a_chain_leaves_is_streamed, reset),
         cmocka_unit_test_teardown(what_a_chain_reads_is_not_streamed, reset),
         cmocka_unit_test_teardown(launches_agree_on_what_is_streamed, reset),
+        cmocka_unit_test_teardown(what_others_read_too_is_kept, reset),
+        cmocka_unit_test_teardown(others_are_not_kept, reset),
+        cmocka_unit_test_teardown(others_call_the_kernel_as_it_was, reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
