@@ -33,6 +33,9 @@ asked() {
 check "what is asked for is read" asked loops
 # What a chain leaves for later ones is written without being read first.
 ok "results past the caches" 'grep -q "^kernel .* out f32.524288. streamed" loops'
+# What it reads itself too is stored twice, to scratch and to memory.
+ok "results stored twice" 'grep -q "^kernel conv2d.* beside conv2d streamed" loops'
+ok "the first of them to scratch" 'grep -q "launch conv2d.*, step+\([0-9]*\) in scratch+[0-9]*, step+\1)" loops'
 if [[ $(uname -m) == x86_64 ]]; then
     "$KDC" chained.kd --emit=asm >assembly
     ok "by stores of the machine" 'grep -q "movntp[sd]" assembly'
