@@ -33,8 +33,8 @@ void chain_again(Arena *arena, const LoopProgram *program, LoopGraph *graph);
 /// scratch and for memory: kernels get one more result, "kept". Of all graphs at once, all chained.
 void chain_keep(LoopProgram *program);
 
-/// Keeps in scratch what is made and read in one chain alone, or kept for others too: sets Launch.scratch. Returns the bytes
-/// that a thread needs for it.
+/// Keeps in scratch what is made and read in one chain alone, or kept for others too: sets
+/// Launch.scratch. Returns the bytes that a thread needs for it.
 int64_t chain_scratch(Arena *arena, const LoopProgram *program, LoopGraph *graph);
 
 /// What a chain reads from memory is asked for while launches before it compute: sets Launch.ahead.

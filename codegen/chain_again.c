@@ -74,7 +74,8 @@ static bool find_again(const Values *v, const Value *value, AgainList *list) {
     for (size_t i = 0; i < value->uses.count; i++) {
         const Use *use = &value->uses.at[i];
         size_t chain = v->chain[use->launch];
-        if (chain == NO_CHAIN || !value_falls(&v->at[use->launch], use->argument, v->at[chain].parts))
+        if (chain == NO_CHAIN ||
+            !value_falls(&v->at[use->launch], use->argument, v->at[chain].parts))
             return false;
         if (chain == last)
             continue;
