@@ -201,12 +201,16 @@ bool chain_falls(const Launch *launch, uint32_t argument, int64_t parts) {
     return false;
 }
 
+uint32_t chain_buffer(const LoopKernel *kernel, uint32_t argument) {
+    uint32_t i = 0;
+    while (kernel->buffers.at[i].role == BUFFER_SCRATCH || argument-- > 0)
+        i++;
+    return i;
+}
+
 BufferRole chain_role(const LoopProgram *program, const Launch *launch, uint32_t argument) {
     const LoopKernel *kernel = program->kernels.at[launch->kernel];
-    for (size_t i = 0;; i++) {
-        if (kernel->buffers.at[i].role != BUFFER_SCRATCH && argument-- == 0)
-            return kernel->buffers.at[i].role;
-    }
+    return kernel->buffers.at[chain_buffer(kernel, argument)].role;
 }
 
 bool chain_overlap(const Buffer *a, const Buffer *b) {

@@ -53,6 +53,8 @@ size_t chain_length(const LoopGraph *graph, size_t first);
 bool chain_falls(const Launch *launch, uint32_t argument, int64_t parts);
 /// Whether the argument does not lie in scratch.
 bool chain_in_memory(const Launch *launch, uint32_t argument);
+/// Which buffer of the kernel an argument is.
+uint32_t chain_buffer(const LoopKernel *kernel, uint32_t argument);
 BufferRole chain_role(const LoopProgram *program, const Launch *launch, uint32_t argument);
 bool chain_overlap(const Buffer *a, const Buffer *b);
 bool chain_same_bytes(const Buffer *a, const Buffer *b);

@@ -1,13 +1,6 @@
 // codegen/chain_values.c -- what launches make and read (see chain_values.h).
 #include "codegen/chain_values.h"
 
-uint32_t chain_buffer(const LoopKernel *kernel, uint32_t argument) {
-    uint32_t i = 0;
-    while (kernel->buffers.at[i].role == BUFFER_SCRATCH || argument-- > 0)
-        i++;
-    return i;
-}
-
 const Buffer *value_bytes(const Values *v, const Value *value) {
     return &v->at[value->launch].argument[value->argument];
 }

@@ -36,8 +36,6 @@ typedef struct Values {
     Vec(Value) all;
 } Values;
 
-/// Which buffer of the kernel an argument is.
-uint32_t chain_buffer(const LoopKernel *kernel, uint32_t argument);
 Values values_find(Arena *scratch, const LoopProgram *program, const LoopGraph *graph);
 const Buffer *value_bytes(const Values *v, const Value *value);
 /// Whether the argument falls into parts of whole lines of the cache.

@@ -507,14 +507,13 @@ static void read_body(Reader *r, LoopBody *body) {
 // ---- kernels
 // -----------------------------------------------------------------------------------------
 
-/// Its index + 1; 0: failed.
+/// The name of one; its index + 1.
 static uint32_t read_buffer_before(Reader *r) {
     const Name *name = map_get(&r->names, r->token);
-    bool found = name && name->index < r->kernel->buffers.count;
-    if (!found)
+    if (!name || name->index >= r->kernel->buffers.count)
         fail(r, arena_printf(r->arena, "there is no buffer `%s` before", r->token));
     next(r);
-    return found ? name->index + 1 : 0;
+    return name->index + 1;
 }
 
 static void read_buffer(Reader *r) {

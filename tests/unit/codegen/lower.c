@@ -117,13 +117,17 @@ static void contractions_count_their_work(void **state) {
     assert_int_equal(program->graphs.at[0]->launches.at[0].flops, 2 * 8 * 32 * 24);
 }
 
-// The loops of the gradient by the weight of an unpadded convolution of 64 images, 64 channels, of
-// `size` x `size`, to 32 filters.
-static const char *weight_gradient(int size, int kernel) {
-    int out = size - kernel + 1, x = 64 * 64 * size * size * 4, dy = 64 * 32 * out * out * 4;
-    const char *shape = arena_printf(&arena, "f32[64, 64, %d, %d]", size, size);
+// The loops of the gradient by the weight of a convolution of 64 images of `size` x `size` to 32
+// filters.
+static const char *weight_gradient(int channels, int size, int kernel, int padding) {
+    int out = size + 2 * padding - kernel + 1;
+    int x = 64 * channels * size * size * 4, dy = 64 * 32 * out * out * 4;
+    int dw = 32 * channels * kernel * kernel * 4;
+    const char *shape = arena_printf(&arena, "f32[64, %d, %d, %d]", channels, size, size);
     const char *result = arena_printf(&arena, "f32[64, 32, %d, %d]", out, out);
-    const char *weight = arena_printf(&arena, "f32[32, 64, %d, %d]", kernel, kernel);
+    const char *weight = arena_printf(&arena, "f32[32, %d, %d, %d]", channels, kernel, kernel);
+    const char *around =
+        arena_printf(&arena, "[%d, %d, %d, %d]", padding, padding, padding, padding);
     return loops_of(lower(arena_printf(
         &arena,
         "module \"m\" f32\n"
@@ -132,8 +136,8 @@ static const char *weight_gradient(int size, int kernel) {
         "  %%1 = input \"dy\" : %s\n"
         "  %%2 = relayout %%0 {block=16, block_axis=1} : %s{1:16}\n"
         "  %%3 = relayout %%1 {block=16, block_axis=1} : %s{1:16}\n"
-        "  %%4 = conv2d_weight %%2, %%3 {stride=[1, 1], padding=[0, 0, 0, 0], dilation=[1, 1],"
-        " groups=1} : %s{0:16}\n"
+        "  %%4 = conv2d_weight %%2, %%3 {stride=[1, 1], padding=%s, dilation=[1, 1], groups=1}"
+        " : %s{0:16}\n"
         "  %%5 = output \"y\" %%4\n"
         "  kernel %%2 -> %%2\n"
         "  kernel %%3 -> %%3\n"
@@ -146,19 +150,23 @@ static const char *weight_gradient(int size, int kernel) {
         "  buffer %%4 step offset=%d size=%d\n"
         "  buffer %%5 output size=%d\n"
         "}\n",
-        x + dy + 32 * 64 * 4 * 9, shape, result, shape, result, weight, x, dy, x, x, dy, x + dy,
-        32 * 64 * kernel * kernel * 4, 32 * 64 * kernel * kernel * 4)));
+        x + dy + dw, shape, result, shape, result, around, weight, x, dy, x, x, dy, x + dy, dw,
+        dw)));
 }
 
 // Pages of x that are short of a visit are asked for while the visit before runs; not where x comes
-// in long runs, and not by kernels of several taps.
+// in long runs or is one block, and not by kernels of several taps or with padding.
 static void weight_gradients_ask_for_pages(void **state) {
     (void)state;
-    const char *loops = weight_gradient(8, 1);
+    const char *loops = weight_gradient(64, 8, 1, 0);
     assert_non_null(strstr(loops, "prefetch {"));
     assert_non_null(strstr(loops, "let next_cb = mod(task + 1, 4)"));
-    assert_null(strstr(weight_gradient(32, 1), "prefetch"));
-    assert_null(strstr(weight_gradient(8, 3), "prefetch"));
+    assert_non_null(strstr(loops, "let ahead_n = select(visit + 16 < 64, visit + 16, 0)"));
+    assert_non_null(strstr(loops, "let ahead_cb = select(visit + 16 < 64, task, next_cb)"));
+    assert_null(strstr(weight_gradient(64, 32, 1, 0), "prefetch"));
+    assert_null(strstr(weight_gradient(16, 8, 1, 0), "prefetch"));
+    assert_null(strstr(weight_gradient(64, 8, 3, 0), "prefetch"));
+    assert_null(strstr(weight_gradient(64, 8, 1, 1), "prefetch"));
 }
 
 // Two kernels in a row on [16, 64, 16, 16] and what it becomes: `second` stands between them and the
