@@ -20,6 +20,7 @@ typedef struct CodegenOptions {
     const SourceSet *profile; // the code takes the time: see LoopProgram.profile; may be NULL
     bool unchained;   // launches one after the other, in no chains (codegen/chain.h)
     bool strip_flags; // tests: emit without noalias, nsw and the like; must give the same bits
+    int64_t register_bytes; // tests: that schedules reckon with, 0: the processor's; the same bits
 } CodegenOptions;
 
 /// Lowers every kernel of every graph. Requires `fuse` and `plan_memory`.
@@ -72,6 +73,9 @@ char *codegen_llvm_text(const LoopProgram *loops, const Module *module, const Pr
 /// Whether this is a processor to compile for: one of the list there, or "native". What LLVM does
 /// not know it would compile for wrongly, after a warning of its own.
 bool codegen_target_known(const char *cpu);
+/// Bytes of its vector registers together: 2048 with AVX-512, 512 with AVX and AVX2, 256 with SSE.
+/// Schedules keep as many sums as fit; results are the same for any number.
+int64_t codegen_register_bytes(const char *cpu);
 
 /// Running code. Each program that is added lives in a name space of its own and finds nothing but
 /// the entries of runtime/abi.def.

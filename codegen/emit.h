@@ -1,6 +1,7 @@
 /// What the parts of the LLVM emitter share; for codegen/emit_*.c only.
 ///
-///   emit_llvm.c     target machines, modules, object bytes, text: the front of it
+///   emit_llvm.c     modules, object bytes, text: the front of it
+///   emit_target.c   processors
 ///   emit_program.c  graph functions, the table, the manifest
 ///   emit_kernel.c   statements and loops of one kernel
 ///   emit_value.c    expressions
@@ -118,6 +119,18 @@ typedef struct Emitter {
     LoopKernel *math_kernel; // owns the expansions
     LoopExpr *math_expansion[X_COUNT][2];
 } Emitter;
+
+// ---- emit_target.c
+// ------------------------------------------------------------------------------------
+
+typedef struct Target {
+    char *triple, *cpu, *features; // malloc'ed
+    LLVMTargetMachineRef machine;
+} Target;
+
+/// What kernels are compiled for, or the program itself. LLVM must have been started.
+Target target_new(const CodegenOptions *options, bool kernels);
+void target_release(Target *target);
 
 // ---- emit_llvm.c
 // ------------------------------------------------------------------------------------

@@ -48,64 +48,6 @@ static LLVMContextRef context_new(void) {
     return context;
 }
 
-// ---- targets
-// -----------------------------------------------------------------------------------------
-
-typedef struct Target {
-    char *triple, *cpu, *features; // malloc'ed
-    LLVMTargetMachineRef machine;
-} Target;
-
-static bool is_native(const char *cpu) {
-    return !cpu || !strcmp(cpu, "native");
-}
-
-bool codegen_target_known(const char *cpu) {
-    static const char *const known[] = {
-        "x86-64",         "x86-64-v2",      "x86-64-v3",     "x86-64-v4", "nehalem",
-        "sandybridge",    "ivybridge",      "haswell",       "broadwell", "skylake",
-        "skylake-avx512", "cascadelake",    "cooperlake",    "alderlake", "icelake-client",
-        "icelake-server", "sapphirerapids", "emeraldrapids", "znver1",    "znver2",
-        "znver3",         "znver4",         "graniterapids", "generic",
-    };
-    if (is_native(cpu))
-        return true;
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        if (!strcmp(cpu, known[i]))
-            return true;
-    }
-    return false;
-}
-
-/// What kernels are compiled for, or the program itself. Its graphs are calls and addresses, a few lines for
-/// each launch in one long function: instructions and registers well chosen took a sixth of all the time for
-/// ResNet-50, a third for twice its depth, and gain nothing.
-static Target target_new(const CodegenOptions *options, bool kernels) {
-    Target target = {0};
-    bool native = is_native(options->target_cpu);
-    target.triple = LLVMGetDefaultTargetTriple();
-    target.cpu = native ? LLVMGetHostCPUName() : LLVMCreateMessage(options->target_cpu);
-    target.features = native ? LLVMGetHostCPUFeatures() : LLVMCreateMessage("");
-    LLVMTargetRef description;
-    char *message = NULL;
-    if (LLVMGetTargetFromTriple(target.triple, &description, &message))
-        kdc_bug("LLVM: %s", message);
-    static const LLVMCodeGenOptLevel levels[] = {LLVMCodeGenLevelNone, LLVMCodeGenLevelLess,
-                                                 LLVMCodeGenLevelDefault, LLVMCodeGenLevelDefault};
-    int level = options->level < 0 || !kernels ? 0 : options->level > 3 ? 3 : options->level;
-    target.machine =
-        LLVMCreateTargetMachine(description, target.triple, target.cpu, target.features,
-                                levels[level], LLVMRelocPIC, LLVMCodeModelDefault);
-    return target;
-}
-
-static void target_release(Target *target) {
-    LLVMDisposeTargetMachine(target->machine);
-    LLVMDisposeMessage(target->features);
-    LLVMDisposeMessage(target->cpu);
-    LLVMDisposeMessage(target->triple);
-}
-
 // ---- declarations
 // ------------------------------------------------------------------------------------
 
