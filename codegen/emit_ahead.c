@@ -66,6 +66,8 @@ void emit_ahead_open(Emitter *em, LLVMValueRef table, LLVMValueRef iterations) {
 
 void emit_ask(Emitter *em) {
     enum { SECOND_LEVEL = 2, DATA = 1 };
+    if (!em->kernel->asks)
+        return; // it is in loops without a turn
     LLVMBuilderRef builder = em->builder;
     LLVMTypeRef i32 = LLVMInt32TypeInContext(em->context);
     LLVMValueRef cursor = LLVMBuildLoad2(builder, i64_type(em), em->ahead.cursor, "cursor");

@@ -600,6 +600,9 @@ static void emit_stmt(Emitter *em, const LoopStmt *stmt) {
     case T_ASK:
         emit_ask(em);
         break;
+    case T_RELOAD:
+        LLVMBuildFence(em->builder, LLVMAtomicOrderingSequentiallyConsistent, true, "");
+        break;
     case T_PREFETCH:
         emit_prefetch(em, &stmt->body);
         break;

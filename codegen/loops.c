@@ -206,6 +206,10 @@ void loop_ask(LoopKernel *kernel, LoopBody *body) {
     append(kernel, body, T_ASK, 0);
 }
 
+void loop_reload(LoopKernel *kernel, LoopBody *body) {
+    append(kernel, body, T_RELOAD, 0);
+}
+
 LoopStmt *loop_prefetch(LoopKernel *kernel, LoopBody *body) {
     kernel->prefetching = true;
     return append(kernel, body, T_PREFETCH, 0);
@@ -239,7 +243,7 @@ static int64_t turns_of(LoopKernel *kernel, const LoopStmt *loop) {
         memcpy(choice, end->operand, sizeof choice);
     for (int i = 0; i < 2; i++) {
         if (x_is_int(x_sub(kernel, choice[i], loop->begin), &count))
-            return count / loop->step;
+            return ceil_div(count, loop->step);
     }
     return 1;
 }
@@ -282,7 +286,8 @@ static bool body_has_type(const LoopBody *body, ScalarType type) {
 
 uint32_t loop_lanes(const LoopKernel *kernel, const LoopStmt *loop) {
     (void)kernel;
-    return body_has_type(&loop->body, S_F64) ? 8 : 16;
+    uint32_t lanes = body_has_type(&loop->body, S_F64) ? 8 : 16;
+    return loop->narrow ? lanes / 2 : lanes;
 }
 
 const LoopStmt *loop_parallel(const LoopKernel *kernel) {

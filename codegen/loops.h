@@ -100,6 +100,7 @@ typedef enum StmtKind {
     T_IF,         // if (condition) body else other
     T_CALL,       // runtime entry with arguments; buffers are passed as pointers
     T_ASK,        // asks for a line more of what the launch was told to (Launch.ahead)
+    T_RELOAD,     // what was read before this is read again behind it: no register keeps it
     T_BLOCK,      // statements in order
     T_PREFETCH,   // the lines of floats that the body reads or writes are asked for; no more
 } StmtKind;
@@ -112,6 +113,7 @@ struct LoopStmt {
     uint32_t index; // variable, let, local or buffer
     LoopExpr *begin, *end;
     int64_t step;
+    bool narrow; // LOOP_VECTOR: of half as many lanes
     ScalarOp op; // T_ACCUMULATE
     uint32_t subscript_count;
     LoopExpr **subscript; // T_SET, T_ACCUMULATE; T_STORE: subscript[0] the element index
@@ -259,6 +261,7 @@ void loop_store(LoopKernel *kernel, LoopBody *body, uint32_t buffer, LoopExpr *i
                 LoopExpr *value);
 LoopStmt *loop_if(LoopKernel *kernel, LoopBody *body, LoopExpr *condition);
 void loop_ask(LoopKernel *kernel, LoopBody *body);
+void loop_reload(LoopKernel *kernel, LoopBody *body);
 /// Statements of the result's body name what will be read and written soon; they change nothing.
 LoopStmt *loop_prefetch(LoopKernel *kernel, LoopBody *body);
 void loop_prefetch_end(LoopKernel *kernel); // after the last of them
@@ -342,7 +345,9 @@ typedef struct Affine {
 /// False if `expr` has too many terms or a constant overflows.
 bool x_affine(const LoopExpr *expr, Affine *affine);
 
-/// Lanes of a vector loop: 8 if an f64 occurs in it, else 16. The same on every machine.
+enum { VECTOR_BYTES = 64 }; // of a step of most vector loops: 16 lanes of f32, 8 of f64
+/// Lanes of a vector loop: 8 if an f64 occurs in it, else 16; half of that if it is narrow. The
+/// others are the same on every machine.
 uint32_t loop_lanes(const LoopKernel *kernel, const LoopStmt *loop);
 /// The kernel's parallel loop, NULL if it has none.
 const LoopStmt *loop_parallel(const LoopKernel *kernel);

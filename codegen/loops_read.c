@@ -468,6 +468,13 @@ static void read_assignment(Reader *r, LoopBody *body) {
 }
 
 static void read_stmt(Reader *r, LoopBody *body) {
+    if (accept(r, "narrow")) {
+        size_t at = body->count;
+        expect(r, loop_kind_names[LOOP_VECTOR]);
+        read_for(r, body, LOOP_VECTOR);
+        body->at[at]->narrow = true;
+        return;
+    }
     for (int kind = LOOP_SERIAL; kind <= LOOP_UNROLL; kind++) {
         if (accept(r, loop_kind_names[kind])) {
             read_for(r, body, (LoopKind)kind);
@@ -484,6 +491,8 @@ static void read_stmt(Reader *r, LoopBody *body) {
         read_call(r, body);
     else if (accept(r, "ask"))
         append(r, body, T_ASK, 0);
+    else if (accept(r, "reload"))
+        append(r, body, T_RELOAD, 0);
     else if (accept(r, "prefetch"))
         read_body(r, &append(r, body, T_PREFETCH, 0)->body);
     else if (is(r, "{"))

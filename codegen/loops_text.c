@@ -197,7 +197,8 @@ static void print_expr(Printer *p, const LoopExpr *expr, int precedence) {
 static void print_body(Printer *p, const LoopBody *body, int depth);
 
 static void print_for(Printer *p, const LoopStmt *stmt, int depth) {
-    strbuf_printf(p->out, "%s %s = ", loop_kind_names[stmt->loop], p->var[stmt->index]);
+    strbuf_printf(p->out, "%s%s %s = ", stmt->narrow ? "narrow " : "",
+                  loop_kind_names[stmt->loop], p->var[stmt->index]);
     print_expr(p, stmt->begin, 0);
     strbuf_puts(p->out, " .. ");
     if (p->identity && stmt->loop == LOOP_PARALLEL && stmt->end->kind == E_CONST)
@@ -269,6 +270,9 @@ static void print_stmt(Printer *p, const LoopStmt *stmt, int depth) {
         break;
     case T_ASK:
         strbuf_puts(p->out, "ask");
+        break;
+    case T_RELOAD:
+        strbuf_puts(p->out, "reload");
         break;
     case T_PREFETCH:
         strbuf_puts(p->out, "prefetch ");

@@ -153,8 +153,12 @@ static void enter_vector(Verifier *v, const LoopStmt *stmt) {
     v->local_inside = arena_array(v->arena, bool, count);
     v->local_summed = arena_array(v->arena, bool, count);
     find_summed(&stmt->body, v->local_inside, v->local_summed);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         v->local_summed[i] = v->local_summed[i] && !v->local_inside[i];
+        if (v->local_summed[i] && stmt->narrow)
+            WRONG(v, "a narrow loop sums up over its lanes, of which others have more",
+                  v->kernel->name);
+    }
 }
 
 static void check_for(Verifier *v, const LoopStmt *stmt) {
@@ -277,6 +281,7 @@ static void check_stmt(Verifier *v, const LoopStmt *stmt) {
         check_scope(v, &stmt->body);
         break;
     case T_ASK:
+    case T_RELOAD:
         break;
     case T_BLOCK:
         check_scope(v, &stmt->body);
