@@ -48,7 +48,7 @@ static void find_in_place(Lower *l) {
 }
 
 static Launch lower_kernel(LoopProgram *program, Arena *scratch, const Graph *graph,
-                           const Kernel *source) {
+                           const Kernel *source, int64_t registers) {
     size_t count = graph->nodes.count;
     uint8_t *member = arena_array(scratch, uint8_t, count);
     for (uint32_t i = 0; i < source->node_count; i++)
@@ -62,6 +62,7 @@ static Launch lower_kernel(LoopProgram *program, Arena *scratch, const Graph *gr
     l->memo = arena_array(scratch, Memo *, count);
     l->kept = program->arena;
     l->name = kernel_name(program->arena, source);
+    l->registers = registers;
     l->kernel = loop_kernel_new(program->arena, l->name);
     l->scope[0] = (Scope){&l->kernel->body, NULL, ++l->serial};
 
@@ -118,6 +119,9 @@ static size_t most_launches(const LoopProgram *program) {
 LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOptions *options) {
     LoopProgram *program = loop_program_new(arena);
     Arena scratch = {0};
+    int64_t bytes = options->register_bytes ? options->register_bytes
+                                            : codegen_register_bytes(options->target_cpu);
+    int64_t registers = bytes / VECTOR_BYTES;
     for (size_t i = 0; i < module->graphs.count; i++) {
         const Graph *graph = module->graphs.at[i];
         LoopGraph *loops = arena_new(arena, LoopGraph);
@@ -125,7 +129,7 @@ LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOpti
         loops->name = graph->name;
         for (size_t k = 0; k < graph->kernels.count; k++) {
             vec_push(arena, &loops->launches,
-                     lower_kernel(program, &scratch, graph, graph->kernels.at[k]));
+                     lower_kernel(program, &scratch, graph, graph->kernels.at[k], registers));
             arena_reset(&scratch);
         }
         vec_push(arena, &program->graphs, loops);

@@ -67,6 +67,7 @@ typedef struct Lower {
     const Graph *graph;
     const Kernel *source;
     LoopKernel *kernel;
+    int64_t registers;     // vectors of a tile that the processor's registers hold
     const uint8_t *member; // by node id: computed in this kernel
     uint32_t *buffer_slot; // by node id: index + 1 of its loop buffer
     Vec(Buffer) argument;  // by loop buffer; that of scratch is of no meaning

@@ -312,7 +312,8 @@ int64_t lower_tiles(Lower *l) {
             return 0; // a row would be more than the sum
     }
     bool alone = source->stored_count == 1 && source->stored[0] == c.node;
-    TileIO io = {l->kernel, &c, read_operand, store_sum, alone ? reread_sum : NULL};
+    TileIO io = {l->kernel,    &c,        l->registers,
+                 read_operand, store_sum, alone ? reread_sum : NULL};
     if (op_has(c.node->op, TILED))
         return tile_transformed(&c, &io);
     return c.node->op == OP_einsum ? tile_einsum(&c, &io) : tile_convolution(&c, &io);

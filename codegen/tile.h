@@ -9,9 +9,10 @@
 ///
 /// The shape of all of them: a tile of vectors (16 channels, or 16 columns) by pixels (or rows) is
 /// kept in registers while the summed axes run; each step loads a few vectors and multiplies them
-/// with broadcast scalars. Sizes: 8 to 24 accumulators hide the latency of the multiply-add and
-/// leave registers for operands; at most about 450 multiply-adds in a loop body, beyond which
-/// decoding costs more than it saves.
+/// with broadcast scalars. Sizes: three quarters of the registers hold sums, 24 vectors of 32 with
+/// AVX-512, 6 of 8 (12 registers of 16) with AVX2, which hides the latency of the multiply-add and
+/// leaves registers for operands; at most about 450 multiply-adds in a loop body, beyond which
+/// decoding costs more than it saves. What is summed in which order does not depend on them.
 #ifndef KDC_CODEGEN_TILE_H
 #define KDC_CODEGEN_TILE_H
 
@@ -22,6 +23,7 @@ enum { TILE_BLOCK = 16 }; // channels of a block in blocked layouts (Type.block)
 typedef struct TileIO {
     LoopKernel *kernel;
     void *user;
+    int64_t registers; // vectors of a tile that the processor's registers hold
     /// The element of operand `which` (0 or 1) at a logical index, as an expression valid in
     /// `body`.
     LoopExpr *(*read)(void *user, LoopBody *body, int which, LoopExpr *const *index);
@@ -32,6 +34,25 @@ typedef struct TileIO {
     /// fit.
     LoopExpr *(*reread)(void *user, LoopBody *body, LoopExpr *const *index);
 } TileIO;
+
+/// Whether registers are so few that what would be kept for a second use pushes sums out.
+static inline bool tile_is_tight(const TileIO *io) {
+    return io->registers < 16;
+}
+
+/// A serial loop of `count` turns around what is put into *body from now on; its variable. Where
+/// registers are few it is unrolled by 4 if that divides the turns: bodies of few multiply-adds are
+/// half loop.
+LoopExpr *tile_turns(const TileIO *io, LoopBody **body, const char *name, LoopExpr *count);
+
+/// A loop over the lanes of a block of channels. `narrow`: by half as many at a time where
+/// registers are few, for what has more values at once than these hold and shares no operand.
+LoopStmt *tile_lanes(const TileIO *io, LoopBody *body, bool narrow);
+
+/// Sums that a tile keeps in registers.
+static inline int64_t tile_sums(const TileIO *io) {
+    return io->registers * 3 / 4;
+}
 
 /// y[n, k, oh, ow] = sum x[n, c, oh * stride + kh * dilation - padding, ...] * w[k, c, kh, kw].
 typedef struct ConvShape {

@@ -28,8 +28,9 @@
 #include "support/diag.h"
 
 enum {
-    TILE_SUMS_MAX = 24,             // accumulators in a tile
     TILE_BODY_MAX = 450,            // multiply-adds in one innermost body
+    TIGHT_BODY_MAX = 150,           // and where registers are few
+    WIDE_REGISTERS = 32,            // of AVX-512
     TASKS_WANTED = 64,              // iterations that keep any number of threads even
     PANEL_CHANNELS = 128,           // summed channels from which on a panel pays
     PANEL_PIXELS = 96,              // wanted in a panel
@@ -73,6 +74,7 @@ typedef struct TapConv {
     int64_t reduced_block; // 16 where the input channels come in blocks, else 1
     ScalarType type;
     int64_t tile_vectors, tile_columns, tile_rows;
+    int64_t wide_rows; // of a tile where registers are many
 } TapConv;
 
 static LoopExpr *index_int(const TapConv *conv, int64_t value) {
@@ -160,6 +162,7 @@ typedef struct TilePlace {
     LoopExpr *row, *column;           // grid position of the tile's first pixel
     LoopExpr *lane;
     int64_t rows, columns, vectors; // extents of this tile
+    bool channels_first;            // summed outside of the taps
     bool guard_rows, guard_columns; // some taps may leave the input: guards that fold away
 } TilePlace;
 
@@ -315,6 +318,8 @@ static void emit_products(const TapConv *conv, const TapAxis *rows, const TapAxi
     LoopExpr *w = x_local(kernel, weight, &u, 1);
     LoopExpr *sum = x_local(kernel, sums, sum_index, 3);
     loop_set(kernel, &vector_loop->body, sums, sum_index, 3, x3(kernel, X_fma, w, x, sum));
+    if (tile_is_tight(io))
+        loop_reload(kernel, &tap_loop->body);
 }
 
 /// Asks for what the next task's panel is filled from, while products run: for a block of channels
@@ -341,6 +346,16 @@ static void emit_panel_ahead(const TapConv *conv, const TapAxis *rows, const Tap
     loop_prefetch_end(kernel);
 }
 
+/// Channels that are unrolled: a body of few multiply-adds is half loop and asking.
+static int64_t channel_step(const TapConv *conv, const TilePlace *place, const TapAxis *columns,
+                            int64_t count) {
+    int64_t products = place->vectors * place->columns * columns->taps, step = 1;
+    while (tile_is_tight(conv->io) && step < 8 && count % (2 * step) == 0 &&
+           2 * step * products <= TIGHT_BODY_MAX)
+        step *= 2;
+    return step;
+}
+
 /// All taps of the first `count` channels of a block.
 static void emit_block(const TapConv *conv, const TapAxis *rows, const TapAxis *columns,
                        const TilePlace *place, LoopBody *body, uint32_t sums, LoopExpr *block,
@@ -348,13 +363,15 @@ static void emit_block(const TapConv *conv, const TapAxis *rows, const TapAxis *
     LoopKernel *kernel = conv->io->kernel;
     LoopExpr *first_channel = x_mul(kernel, block, conv->reduced_block);
     LoopExpr *tap_begin = index_int(conv, 0), *tap_end = index_int(conv, rows->taps);
-    bool unroll_rows = place->rows > 1;
-    if (conv->panel && !unroll_rows)
+    if (conv->panel && !place->channels_first)
         emit_panel_ahead(conv, rows, columns, place, body, block);
     // Constant channels make the lanes' places in a vector constant.
     LoopKind channels = conv->lane_group ? LOOP_UNROLL : LOOP_SERIAL;
     LoopStmt *row_taps, *channel_loop;
-    if (unroll_rows) { // channels outside, all taps unrolled inside, guards fold
+    int64_t step = channels == LOOP_SERIAL && !place->channels_first
+                       ? channel_step(conv, place, columns, count)
+                       : 1;
+    if (place->channels_first) { // all taps unrolled inside, guards fold
         channel_loop = loop_for(kernel, body, channels, "ci", index_int(conv, 0),
                                 index_int(conv, count), 1);
         row_taps = loop_for(kernel, &channel_loop->body, LOOP_UNROLL, "kh", tap_begin, tap_end, 1);
@@ -363,12 +380,18 @@ static void emit_block(const TapConv *conv, const TapAxis *rows, const TapAxis *
         tap_range(conv, rows, body, place->row, &tap_begin, &tap_end);
         row_taps = loop_for(kernel, body, LOOP_SERIAL, "kh", tap_begin, tap_end, 1);
         channel_loop = loop_for(kernel, &row_taps->body, channels, "ci", index_int(conv, 0),
-                                index_int(conv, count), 1);
+                                index_int(conv, count), step);
         body = &channel_loop->body;
     }
     if (!conv->lane_group) // which waits for memory itself
         loop_ask(kernel, &channel_loop->body);
     LoopExpr *channel = x_add(kernel, first_channel, loop_var(kernel, channel_loop));
+    if (step > 1) {
+        LoopStmt *steps = loop_for(kernel, body, LOOP_UNROLL, "cj", index_int(conv, 0),
+                                   index_int(conv, step), 1);
+        channel = x_add(kernel, channel, loop_var(kernel, steps));
+        body = &steps->body;
+    }
     emit_products(conv, rows, columns, place, body, sums, channel, loop_var(kernel, row_taps));
 }
 
@@ -461,11 +484,15 @@ static void emit_row(const TapConv *conv, const TapAxis *rows, const TapAxis *co
 static void emit_grid(const TapConv *conv, const TapAxis *rows, const TapAxis *columns,
                       TilePlace place, LoopBody *body, LoopExpr *row_begin, LoopExpr *row_end) {
     LoopKernel *kernel = conv->io->kernel;
-    if (conv->tile_rows > 1) { // small maps: every row of tiles with constant rows
-        for (int64_t row = 0; row < rows->grid; row += conv->tile_rows) {
-            place.rows = int_min(conv->tile_rows, rows->grid - row);
+    if (conv->wide_rows > 1) { // small maps: every row of tiles with constant rows
+        for (int64_t row = 0; row < rows->grid; row += place.rows) {
+            int64_t first = row / conv->wide_rows * conv->wide_rows; // of the wide tile
+            int64_t end = int_min(first + conv->wide_rows, rows->grid);
+            place.channels_first = end - first > 1;
+            place.rows = int_min(conv->tile_rows, end - row);
             place.row = index_int(conv, row);
-            place.guard_rows = place.rows > 1 && axis_leaves_input(rows, row, row + place.rows - 1);
+            place.guard_rows =
+                place.channels_first && axis_leaves_input(rows, row, row + place.rows - 1);
             emit_row(conv, rows, columns, place, body);
         }
         return;
@@ -489,22 +516,33 @@ static LoopBody *loop_turns(const TapConv *conv, TapAxis *axis, LoopBody *body, 
 }
 
 /// Cycles a row of the grid takes with tiles of `vectors` by `columns`, per vector, by the two
-/// limits of the core: one multiply-add and about one and a half loads each cycle.
-static double row_cost(int64_t grid, int64_t vectors, int64_t columns) {
+/// limits of the core: one multiply-add and about one and a half loads each cycle. Below `least`
+/// sums the latency of the multiply-add shows; what a tap takes besides is `overhead`.
+static double row_cost(int64_t grid, int64_t vectors, int64_t columns, double least,
+                       double overhead) {
     double cycles = 0;
     for (int64_t left = grid; left > 0; left -= columns) {
         int64_t n = int_min(left, columns);
         double adds = (double)(vectors * n), loads = (double)(vectors + n) / 1.5;
-        if (adds < 8) // the latency of the multiply-add shows
-            adds = 8;
-        cycles += (adds > loads ? adds : loads) + 0.5;
+        if (adds < least)
+            adds = least;
+        cycles += (adds > loads ? adds : loads) + overhead;
     }
     return cycles / (double)vectors;
 }
 
-/// Chooses the tile: the cheapest of those that fit the registers.
-static void choose_tile(TapConv *conv, const TapAxis *rows, const TapAxis *columns) {
-    double best = 1e30;
+typedef struct TileSize {
+    int64_t vectors, columns, rows;
+} TileSize;
+
+/// The cheapest tile of those that fit so many registers.
+static TileSize tile_for(const TapConv *conv, const TapAxis *rows, const TapAxis *columns,
+                         int64_t registers) {
+    TileSize tile = {.rows = 1};
+    TileIO io = {.registers = registers};
+    double best = 1e30, least = (double)int_min(8, registers / 2);
+    double overhead = tile_is_tight(&io) ? 1.0 : 0.5;
+    int64_t sums_max = tile_sums(&io);
     int64_t unrolled = conv->lane_group ? conv->lane_group : 1; // channels in the innermost body
     for (int64_t vectors = 1; vectors <= (conv->lane_group ? 1 : 4); vectors++) {
         if (conv->vectors % vectors)
@@ -512,29 +550,41 @@ static void choose_tile(TapConv *conv, const TapAxis *rows, const TapAxis *colum
         for (int64_t width = 1; width <= 16 && width <= columns->grid; width++) {
             int64_t tiles = ceil_div(columns->grid, width);
             int64_t body = vectors * width * columns->taps * unrolled;
-            if (width > 1 && (vectors * width > TILE_SUMS_MAX || body > TILE_BODY_MAX))
+            bool fits = vectors * width <= sums_max && vectors * (width + 1) < registers;
+            if ((vectors * width > 1 && !fits) || (width > 1 && body > TILE_BODY_MAX))
                 continue;
-            double cost = row_cost(columns->grid, vectors, width) + 0.01 * (double)tiles;
+            double cost = row_cost(columns->grid, vectors, width, least, overhead);
+            cost += 0.01 * (double)tiles;
             if (cost < best - 1e-9) {
                 best = cost;
-                conv->tile_vectors = vectors;
-                conv->tile_columns = width;
+                tile.vectors = vectors;
+                tile.columns = width;
             }
         }
     }
     // Small maps: several rows in a tile, everything unrolled.
-    conv->tile_rows = 1;
-    int64_t sums = conv->tile_vectors * conv->tile_columns;
-    if (conv->tile_columns == columns->grid && sums < 12 && rows->grid <= 8 && rows->taps > 0) {
-        int64_t most = TILE_SUMS_MAX / sums;
+    int64_t sums = tile.vectors * tile.columns;
+    if (tile.columns == columns->grid && sums < sums_max / 2 && rows->grid <= 8 && rows->taps > 0) {
+        int64_t most = sums_max / sums;
         int64_t bodies = sums * rows->taps * columns->taps * unrolled;
         if (bodies > 0 && most > TILE_BODY_MAX / bodies)
             most = TILE_BODY_MAX / bodies;
         if (most > rows->grid)
             most = rows->grid;
         if (most > 1)
-            conv->tile_rows = ceil_div(rows->grid, ceil_div(rows->grid, most));
+            tile.rows = ceil_div(rows->grid, ceil_div(rows->grid, most));
     }
+    return tile;
+}
+
+/// Where a wide tile, of AVX-512's registers, has several rows, channels are summed outside of the
+/// taps; so they are for these rows by smaller tiles, or machines would differ in the last bits.
+static void choose_tile(TapConv *conv, const TapAxis *rows, const TapAxis *columns) {
+    TileSize tile = tile_for(conv, rows, columns, conv->io->registers);
+    conv->tile_vectors = tile.vectors;
+    conv->tile_columns = tile.columns;
+    conv->wide_rows = tile_for(conv, rows, columns, WIDE_REGISTERS).rows;
+    conv->tile_rows = int_min(tile.rows, conv->wide_rows);
 }
 
 /// Panels cost a copy, so it must be read several times; and where the weights are larger than the
@@ -561,7 +611,7 @@ static int64_t emit_panel_conv(TapConv *conv, const TapAxis *rows, const TapAxis
     int64_t row_bytes =
         conv->reduced * main_columns->grid * (int64_t)scalar_size_bytes(conv->type);
     int64_t part_rows = main_rows->grid;
-    if (count == 1 && conv->tile_rows == 1) {
+    if (count == 1 && conv->wide_rows == 1) {
         part_rows = int_min(part_rows, ceil_div(PANEL_PIXELS, main_columns->grid));
         part_rows = int_min(part_rows, PANEL_BYTES_MAX / row_bytes);
     }
@@ -642,7 +692,7 @@ static int64_t emit_tap_conv(TapConv *conv, const TapAxis *rows, const TapAxis *
     int64_t image_parts = ceil_div(conv->batch, task_images);
     int64_t tasks = image_parts * vector_tiles;
     int64_t row_parts = 1; // few images: share out rows as well
-    if (conv->tile_rows == 1 && count == 1 && tasks < TASKS_WANTED && !conv->packed)
+    if (conv->wide_rows == 1 && count == 1 && tasks < TASKS_WANTED && !conv->packed)
         row_parts = int_min(ceil_div(TASKS_WANTED, tasks), rows[0].grid);
     int64_t part_rows = ceil_div(rows[0].grid, row_parts);
     row_parts = ceil_div(rows[0].grid, part_rows);

@@ -10,7 +10,6 @@
 #include "codegen/tile.h"
 
 enum {
-    SUMS_MAX = 24,
     BODY_MAX = 300,  // multiply-adds in one innermost body
     PIXELS_MAX = 16, // of a row, unrolled
 };
@@ -140,8 +139,7 @@ static void emit_tile(GroupTile *tile, LoopBody *body, LoopExpr *begin, LoopExpr
     const ConvShape *shape = tile->shape;
     LoopKernel *kernel = io->kernel;
     LoopExpr *zero = x_int(kernel, 0), *at[3], *index[5];
-    LoopStmt *lanes =
-        loop_for(kernel, body, LOOP_VECTOR, "lane", zero, x_int(kernel, TILE_BLOCK), 1);
+    LoopStmt *lanes = tile_lanes(io, body, true);
     tile->lane = loop_var(kernel, lanes);
     int64_t dim[3] = {tile->row_taps, tile->channels, shape->kernel[1]};
     uint32_t sums = loop_local(kernel, &lanes->body, "sum", shape->type, dim, 3);
@@ -165,13 +163,14 @@ static void emit_tile(GroupTile *tile, LoopBody *body, LoopExpr *begin, LoopExpr
 
 int64_t tile_conv2d_weight_groups(const TileIO *io, const ConvShape *shape, int64_t parts) {
     int64_t width = conv_small_groups(shape);
-    if (!width || shape->kernel[1] > SUMS_MAX)
+    int64_t sums_max = tile_is_tight(io) ? 2 * tile_sums(io) : tile_sums(io); // of narrow lanes
+    if (!width || shape->kernel[1] > sums_max)
         return 0;
     LoopKernel *kernel = io->kernel;
     GroupTile tile = {.io = io, .shape = shape, .width = width, .parts = parts};
-    for (tile.channels = width; tile.channels * shape->kernel[1] > SUMS_MAX;)
+    for (tile.channels = width; tile.channels * shape->kernel[1] > sums_max;)
         tile.channels /= 2;
-    bool all_rows = width * shape->kernel[0] * shape->kernel[1] <= SUMS_MAX;
+    bool all_rows = width * shape->kernel[0] * shape->kernel[1] <= sums_max;
     tile.row_taps = all_rows ? shape->kernel[0] : 1;
     int64_t products = tile.channels * tile.row_taps * shape->kernel[1]; // of a pixel
     tile.pixels = int_min(int_min(PIXELS_MAX, shape->out_width), ceil_div(BODY_MAX, products));

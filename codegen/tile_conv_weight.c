@@ -12,14 +12,20 @@
 // which nothing in the machine foresees. So while the products of one visit run, the lines of x for
 // the next one, of this task or the task behind it, are asked for, pixel by pixel.
 //
+// With AVX2's registers a tile is one vector by 6 channels, and a pixel has few products for what it
+// reads. There a visit is some rows, as many as keep the block of x and one vector of dy in the
+// first-level cache, and all vectors and channels of the task run over it.
+//
 // A task is (part of the batch, vectors, channel block[, tap]). Parts are separate sums, added
 // later in a fixed order: their number depends on the shape, never on the number of threads.
 #include "codegen/tile.h"
 
 enum {
-    SUMS = 16,                // accumulators in a tile
     TASKS_WANTED = 16,        // iterations of the parallel loop
     CACHE_BYTES = 192 * 1024, // of the second-level cache, for the images of one visit
+    NEAR_BYTES = 8 * 1024,    // of the first-level cache, for one visit where tiles are small
+    NEAR_PIXELS = 4,          // unrolled there
+    SUMS = 16,                // of a wide tile
 };
 
 typedef struct WeightTile {
@@ -28,9 +34,12 @@ typedef struct WeightTile {
     int64_t parts;
     int64_t live;         // channels of a group that count: the gradient by the others is zero
     int64_t block;        // channels of x handled by a task
-    int64_t tile_vectors; // blocks of 16 filters in a tile
+    int64_t vectors;      // blocks of 16 filters of a task
+    int64_t tile_vectors; // of them in a tile
     int64_t tile_channels;
-    int64_t visit; // images between two stores
+    int64_t visit;      // images between two stores
+    int64_t visit_rows; // of the result's images: all, or of one image so many
+    LoopExpr *first_row; // of the visit; NULL: it has all
     LoopExpr *part, *group, *vector,
         *channel; // first filter block in its group, first channel in its group
     LoopExpr *tap[2];
@@ -53,11 +62,21 @@ static double vectors_cost(const ConvShape *shape, int64_t vectors) {
     return (products + near_share * near_cycles + far_cycles) / products;
 }
 
+/// Filter vectors of a task.
 static int64_t vectors_of(const ConvShape *shape) {
     int64_t blocks = shape->filters / shape->groups / TILE_BLOCK;
     if (blocks % 2)
         return 1;
     return blocks % 4 == 0 && vectors_cost(shape, 4) < vectors_cost(shape, 2) ? 4 : 2;
+}
+
+/// A tile of all of the task's vectors, or where registers are few of one by as many channels as
+/// they hold.
+static void choose_tile(WeightTile *tile) {
+    bool is_tight = tile_is_tight(tile->io);
+    tile->tile_vectors = is_tight ? 1 : tile->vectors;
+    int64_t channels = is_tight ? tile_sums(tile->io) : SUMS / tile->vectors;
+    tile->tile_channels = int_min(tile->block, channels);
 }
 
 static int64_t channel_block_of(const ConvShape *shape) {
@@ -216,12 +235,26 @@ static void emit_tile(const WeightTile *tile, LoopBody *body, LoopExpr *first_ch
         next = loop_let(kernel, &images->body, "next", next);
     }
     LoopStmt *rows = loop_for(kernel, &images->body, LOOP_SERIAL, "oh", range[0], range[1], 1);
-    LoopStmt *columns = loop_for(kernel, &rows->body, LOOP_SERIAL, "ow", range[2], range[3], 1);
+    int64_t step = tile_is_tight(io) ? NEAR_PIXELS : 1;
+    LoopStmt *columns = loop_for(kernel, &rows->body, LOOP_SERIAL, "ow", range[2], range[3], step);
     LoopExpr *out[2] = {loop_var(kernel, rows), loop_var(kernel, columns)};
-    loop_ask(kernel, &columns->body);
+    LoopBody *pixel = &columns->body;
+    loop_ask(kernel, pixel);
+    if (step > 1) {
+        LoopStmt *over = loop_for(kernel, pixel, LOOP_UNROLL, "p", zero, x_int(kernel, step), 1);
+        out[1] = x_add(kernel, out[1], loop_var(kernel, over));
+        pixel = &over->body;
+        int64_t first_column, last_column;
+        bool whole = x_is_int(range[2], &first_column) && x_is_int(range[3], &last_column) &&
+                     (last_column - first_column) % step == 0;
+        if (!whole)
+            pixel = &loop_if(kernel, pixel, x2(kernel, X_lt, out[1], range[3]))->body;
+    }
     if (next)
-        emit_ahead(tile, &columns->body, next, out);
-    emit_pixel(tile, &columns->body, sums, dim, channel0, lane, loop_var(kernel, images), out);
+        emit_ahead(tile, pixel, next, out);
+    emit_pixel(tile, pixel, sums, dim, channel0, lane, loop_var(kernel, images), out);
+    if (step > 1)
+        loop_reload(kernel, pixel);
 
     TilePoint last = over_tile(tile, inner, dim, lane);
     output_index(tile, last.filter, x_add(kernel, channel0, last.at[1]), index);
@@ -229,9 +262,17 @@ static void emit_tile(const WeightTile *tile, LoopBody *body, LoopExpr *first_ch
 }
 
 /// The tiles of the first `count` channels of the task's block.
-static void emit_channels(const WeightTile *tile, LoopBody *body, int64_t count, LoopExpr *begin,
+static void emit_channels(const WeightTile *task, LoopBody *body, int64_t count, LoopExpr *begin,
                           LoopExpr *end, LoopExpr *first_visit, LoopExpr *const range[4]) {
-    LoopKernel *kernel = tile->io->kernel;
+    LoopKernel *kernel = task->io->kernel;
+    WeightTile one = *task;
+    const WeightTile *tile = &one;
+    if (task->vectors > task->tile_vectors) {
+        LoopStmt *vectors = loop_for(kernel, body, LOOP_SERIAL, "vs", x_int(kernel, 0),
+                                     x_int(kernel, task->vectors), task->tile_vectors);
+        one.vector = x_add(kernel, task->vector, loop_var(kernel, vectors));
+        body = &vectors->body;
+    }
     int64_t full = count / tile->tile_channels, rest = count % tile->tile_channels;
     if (full > 0) {
         LoopStmt *loop =
@@ -253,7 +294,7 @@ static void emit_zeros(const WeightTile *tile, LoopBody *body) {
     LoopExpr *end = x_add(kernel, tile->channel, x_int(kernel, tile->block));
     LoopStmt *channels = loop_for(kernel, body, LOOP_SERIAL, "c", first, end, 1);
     LoopStmt *vectors = loop_for(kernel, &channels->body, LOOP_SERIAL, "v", x_int(kernel, 0),
-                                 x_int(kernel, tile->tile_vectors), 1);
+                                 x_int(kernel, tile->vectors), 1);
     LoopStmt *lanes = loop_for(kernel, &vectors->body, LOOP_VECTOR, "lane", x_int(kernel, 0),
                                x_int(kernel, TILE_BLOCK), 1);
     LoopExpr *index[5];
@@ -269,6 +310,11 @@ static void emit_block(const WeightTile *tile, LoopBody *body, LoopExpr *begin, 
     LoopExpr *range[4];
     pixel_range(tile, body, 0, &range[0], &range[1]);
     pixel_range(tile, body, 1, &range[2], &range[3]);
+    if (tile->first_row) {
+        LoopExpr *end_row = x_add(kernel, tile->first_row, x_int(kernel, tile->visit_rows));
+        range[0] = loop_let(kernel, body, "row", x2(kernel, X_max, range[0], tile->first_row));
+        range[1] = loop_let(kernel, body, "row_end", x2(kernel, X_min, range[1], end_row));
+    }
     int64_t last = tile->live / tile->block * tile->block; // first channel of the block that is cut
     if (last == tile->shape->channels / tile->shape->groups) {
         emit_channels(tile, body, tile->block, begin, end, first_visit, range);
@@ -286,12 +332,22 @@ static void emit_block(const WeightTile *tile, LoopBody *body, LoopExpr *begin, 
     emit_zeros(tile, cut);
 }
 
+/// Bytes of an image that tiles of `vectors` read for the task's channels.
+static int64_t image_bytes_of(const WeightTile *tile, int64_t vectors) {
+    const ConvShape *shape = tile->shape;
+    return (int64_t)scalar_size_bytes(shape->type) *
+           (tile->block * shape->height * shape->width +
+            vectors * TILE_BLOCK * shape->out_height * shape->out_width);
+}
+
 /// Whether x comes in short runs, which stay near until the next visit. Padding is left to
-/// kernels of several taps.
-static bool wants_ahead(const ConvShape *shape, int64_t channel_blocks, int64_t image_bytes) {
+/// kernels of several taps; where tiles are small asking takes more than it gives.
+static bool wants_ahead(const WeightTile *tile, int64_t channel_blocks) {
+    const ConvShape *shape = tile->shape;
     bool is_pointwise = shape->kernel[0] * shape->kernel[1] == 1 && !shape->padding[0] &&
                         !shape->padding[1];
-    return is_pointwise && channel_blocks > 1 && 2 * image_bytes <= CACHE_BYTES;
+    return is_pointwise && !tile_is_tight(tile->io) && channel_blocks > 1 &&
+           2 * image_bytes_of(tile, tile->vectors) <= CACHE_BYTES;
 }
 
 /// From the first visit of a task: the next task's first is the one behind its last.
@@ -316,6 +372,32 @@ static void set_next_visit(WeightTile *tile, LoopBody *body, LoopExpr *cb, LoopE
     tile->next_channel = x_mul(kernel, block, tile->block);
 }
 
+/// As much as stays in the cache while all tiles go over it.
+static void choose_visit(WeightTile *tile, int64_t part_images) {
+    bool is_tight = tile_is_tight(tile->io);
+    int64_t cache_bytes = is_tight ? NEAR_BYTES : CACHE_BYTES, rows = tile->shape->out_height;
+    int64_t bytes = image_bytes_of(tile, tile->tile_vectors);
+    tile->visit = part_images;
+    tile->visit_rows = rows;
+    if (!tile->io->reread)
+        return;
+    tile->visit = int_min(part_images, int_max(1, cache_bytes / bytes));
+    if (is_tight && bytes > cache_bytes)
+        tile->visit_rows = int_max(1, rows * cache_bytes / bytes);
+}
+
+/// All parts of rows of the images [begin, end).
+static LoopBody *over_rows(const WeightTile *tile, LoopBody *body, LoopExpr *begin, LoopExpr *end,
+                           int64_t parts, LoopExpr **image, LoopExpr **row) {
+    LoopKernel *kernel = tile->io->kernel;
+    LoopStmt *images = loop_for(kernel, body, LOOP_SERIAL, "image", begin, end, 1);
+    LoopStmt *rows = loop_for(kernel, &images->body, LOOP_SERIAL, "rows", x_int(kernel, 0),
+                              x_int(kernel, parts), 1);
+    *image = loop_var(kernel, images);
+    *row = loop_var(kernel, rows);
+    return &rows->body;
+}
+
 int64_t tile_conv2d_weight(const TileIO *io, const ConvShape *shape, int64_t parts) {
     int64_t group_filters = shape->filters / shape->groups;
     if (group_filters % TILE_BLOCK)
@@ -326,17 +408,12 @@ int64_t tile_conv2d_weight(const TileIO *io, const ConvShape *shape, int64_t par
                        .parts = parts,
                        .live = shape->live ? shape->live : shape->channels / shape->groups,
                        .block = channel_block_of(shape),
-                       .tile_vectors = vectors_of(shape)};
-    tile.tile_channels = int_min(tile.block, SUMS / tile.tile_vectors);
+                       .vectors = vectors_of(shape)};
+    choose_tile(&tile);
 
     int64_t part_images = ceil_div(shape->batch, parts > 0 ? parts : 1);
-    int64_t element_bytes = (int64_t)scalar_size_bytes(shape->type);
-    int64_t image_bytes =
-        element_bytes * (tile.block * shape->height * shape->width +
-                         tile.tile_vectors * TILE_BLOCK * shape->out_height * shape->out_width);
-    tile.visit = int_min(part_images, image_bytes < CACHE_BYTES ? CACHE_BYTES / image_bytes : 1);
-    if (tile.visit < part_images && !io->reread)
-        tile.visit = part_images;
+    choose_visit(&tile, part_images);
+    int64_t row_parts = ceil_div(shape->out_height, tile.visit_rows);
 
     int64_t blocks = blocks_of(shape), taps = shape->kernel[0] * shape->kernel[1];
     int64_t tasks = (parts > 0 ? parts : 1) * blocks;
@@ -355,13 +432,13 @@ int64_t tile_conv2d_weight(const TileIO *io, const ConvShape *shape, int64_t par
         task = loop_let(kernel, body, "block", x_div(kernel, task, taps));
     }
     int64_t channel_blocks = shape->channels / shape->groups / tile.block;
-    int64_t filter_tiles = group_filters / TILE_BLOCK / tile.tile_vectors;
+    int64_t filter_tiles = group_filters / TILE_BLOCK / tile.vectors;
     // Multiples stand outside of the lets, so that quotients by the block are seen to be exact.
     LoopExpr *cb = loop_let(kernel, body, "cb", x_mod(kernel, task, channel_blocks));
     tile.channel = x_mul(kernel, cb, tile.block);
     LoopExpr *rest = x_div(kernel, task, channel_blocks);
     LoopExpr *vt = loop_let(kernel, body, "vt", x_mod(kernel, rest, filter_tiles));
-    tile.vector = x_mul(kernel, vt, tile.tile_vectors);
+    tile.vector = x_mul(kernel, vt, tile.vectors);
     rest = x_div(kernel, rest, filter_tiles);
     tile.group = x_mod(kernel, rest, shape->groups);
     tile.part = x_div(kernel, rest, shape->groups);
@@ -379,11 +456,20 @@ int64_t tile_conv2d_weight(const TileIO *io, const ConvShape *shape, int64_t par
         tile.part = x_int(kernel, 0);
     }
 
-    bool asks = wants_ahead(shape, channel_blocks, image_bytes);
+    bool asks = wants_ahead(&tile, channel_blocks);
     if (asks)
         set_next_task(&tile, body, cb, channel_blocks, begin, end);
     LoopExpr *first_visit = NULL;
-    if (tile.visit < part_images) {
+    if (row_parts > 1) { // each of some rows of an image
+        LoopExpr *image, *row, *zero = x_int(kernel, 0);
+        body = over_rows(&tile, body, begin, end, row_parts, &image, &row);
+        tile.first_row = x_mul(kernel, row, tile.visit_rows);
+        LoopExpr *is_first =
+            x_and(kernel, x2(kernel, X_eq, image, begin), x2(kernel, X_eq, row, zero));
+        first_visit = loop_let(kernel, body, "is_first", is_first);
+        begin = image;
+        end = x_add(kernel, image, x_int(kernel, 1));
+    } else if (tile.visit < part_images) {
         LoopStmt *visits = loop_for(kernel, body, LOOP_SERIAL, "visit", begin, end, tile.visit);
         LoopExpr *visit = loop_var(kernel, visits);
         body = &visits->body;

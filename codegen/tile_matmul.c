@@ -9,8 +9,6 @@
 #include "codegen/tile.h"
 
 enum {
-    TILE_ROWS = 8,
-    TILE_VECTORS = 2,
     LANES = TILE_BLOCK,
     TASKS_WANTED = 32,
     PANEL_BYTES_MAX = 1 << 19,
@@ -20,6 +18,7 @@ typedef struct MatmulTile {
     const TileIO *io;
     const MatmulShape *shape;
     uint32_t panel; // scratch buffer [k][columns of the tile], where packed
+    int64_t rows, vectors; // of a register tile
     LoopExpr *batch;
 } MatmulTile;
 
@@ -118,8 +117,8 @@ static void emit_panel(const MatmulTile *tile, LoopBody *body, LoopExpr *begin, 
     LoopExpr *full_end = end;
     if (rest_rows > 0) // only the last task has them
         full_end = x2(kernel, X_min, end, x_int(kernel, tile->shape->rows - rest_rows));
-    LoopStmt *rows = loop_for(kernel, body, LOOP_SERIAL, "m", begin, full_end, TILE_ROWS);
-    emit_tile(tile, &rows->body, loop_var(kernel, rows), TILE_ROWS, column, vectors, lanes);
+    LoopStmt *rows = loop_for(kernel, body, LOOP_SERIAL, "m", begin, full_end, tile->rows);
+    emit_tile(tile, &rows->body, loop_var(kernel, rows), tile->rows, column, vectors, lanes);
     if (rest_rows > 0) {
         LoopExpr *last = x2(kernel, X_eq, end, x_int(kernel, tile->shape->rows));
         LoopStmt *tail = loop_if(kernel, body, last);
@@ -128,24 +127,32 @@ static void emit_panel(const MatmulTile *tile, LoopBody *body, LoopExpr *begin, 
     }
 }
 
+/// 8 rows by 2 vectors where these are two thirds of what registers hold, else rows by one.
+static void choose_tile(MatmulTile *tile) {
+    int64_t sums = tile_sums(tile->io);
+    tile->vectors = sums >= 2 * 8 ? 2 : 1;
+    tile->rows = int_min(8, sums / tile->vectors);
+}
+
 int64_t tile_matmul(const TileIO *io, const MatmulShape *shape) {
     LoopKernel *kernel = io->kernel;
-    int64_t panel_width = TILE_VECTORS * LANES;
+    MatmulTile tile = {.io = io, .shape = shape};
+    choose_tile(&tile);
+    int64_t panel_width = tile.vectors * LANES;
     if (shape->columns < 4 || shape->rows * shape->columns * shape->depth < 512)
         return 0; // the plain loops do as well
     int64_t element_bytes = (int64_t)scalar_size_bytes(shape->type);
     if (!shape->unit_n && shape->depth * panel_width * element_bytes > PANEL_BYTES_MAX)
         return 0;
-    MatmulTile tile = {.io = io, .shape = shape};
 
     int64_t full_panels = shape->columns / panel_width;
     int64_t rest = shape->columns % panel_width; // columns: a vector of 16, a masked one, or both
     int64_t panels = full_panels + (rest > 0);
     int64_t row_parts = int_min(ceil_div(TASKS_WANTED, shape->batch * panels),
-                                ceil_div(shape->rows, TILE_ROWS * (shape->unit_n ? 1 : 8)));
+                                ceil_div(shape->rows, tile.rows * (shape->unit_n ? 1 : 8)));
     if (row_parts < 1)
         row_parts = 1;
-    int64_t part_rows = ceil_div(ceil_div(shape->rows, row_parts), TILE_ROWS) * TILE_ROWS;
+    int64_t part_rows = ceil_div(ceil_div(shape->rows, row_parts), tile.rows) * tile.rows;
     row_parts = ceil_div(shape->rows, part_rows);
     int64_t tasks = shape->batch * panels * row_parts;
 
@@ -166,7 +173,7 @@ int64_t tile_matmul(const TileIO *io, const MatmulShape *shape) {
     end = loop_let(kernel, body, "end", x2(kernel, X_min, end, x_int(kernel, shape->rows)));
     LoopExpr *column = x_mul(kernel, panel, panel_width);
 
-    int64_t rest_rows = shape->rows % TILE_ROWS;
+    int64_t rest_rows = shape->rows % tile.rows;
     LoopBody *full_body = body, *rest_body = body;
     if (full_panels > 0 && rest > 0) {
         LoopStmt *choice =
@@ -175,7 +182,7 @@ int64_t tile_matmul(const TileIO *io, const MatmulShape *shape) {
         rest_body = &choice->other;
     }
     if (full_panels > 0)
-        emit_panel(&tile, full_body, begin, end, rest_rows, column, TILE_VECTORS, LANES);
+        emit_panel(&tile, full_body, begin, end, rest_rows, column, tile.vectors, LANES);
     if (rest > 0) {
         LoopExpr *first = x_int(kernel, full_panels * panel_width);
         if (rest > LANES || rest == LANES) {

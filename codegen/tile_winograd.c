@@ -19,8 +19,6 @@
 #include "codegen/tile_winograd.h"
 
 enum {
-    SUMS_MAX = 24,           // accumulators in a tile
-    WEIGHT_SUMS = 16,        // and in one of a kernel's gradient
     CHUNK = 16,              // pieces of a chunk
     SHORT_CHUNK = 8,         // where the stages of one then fit the first-level cache
     SHORT_CHANNELS = 32,     // channels and filters for which they do
@@ -178,14 +176,15 @@ static LoopExpr *line_of(const Pieces *p, const Square *square, const Place *pla
 static void transform_square(const Pieces *p, const Square *square, const Place *place,
                              LoopExpr *first_channel, uint32_t scratch, int64_t channels) {
     LoopKernel *kernel = p->io->kernel;
-    LoopExpr *lane, *x[PIECE], *half[PIECE * PIECE], *y[PIECE];
+    LoopExpr *x[PIECE], *half[PIECE * PIECE], *y[PIECE];
     LoopExpr *line[2][PIECE], *inside[2][PIECE];
     for (int axis = 0; axis < 2; axis++) {
         for (int i = 0; i < square->size; i++)
             line[axis][i] = line_of(p, square, place, axis, i, &inside[axis][i]);
     }
-    LoopBody *body = winograd_lanes(kernel, place->body, &lane);
-    LoopExpr *in_task = x_add(kernel, x_mul(kernel, place->block, TILE_BLOCK), lane);
+    LoopStmt *lanes = tile_lanes(p->io, place->body, true);
+    LoopBody *body = &lanes->body;
+    LoopExpr *in_task = x_add(kernel, x_mul(kernel, place->block, TILE_BLOCK), loop_var(kernel, lanes));
     LoopExpr *channel = x_add(kernel, first_channel, in_task);
     Transform t = {kernel, body, p->shape->type};
     LoopExpr *zero = x_real(kernel, 0.0, t.type);
@@ -277,9 +276,9 @@ static void emit_ahead(const Pieces *p, const Square *square, const Chunk *chunk
         column = loop_let(kernel, inner, "column", x_mod(kernel, first, width));
     LoopExpr *steps = x_int(kernel, int_min(each, width));
     LoopExpr *step = winograd_over(kernel, &inner, LOOP_SERIAL, "step", steps);
-    LoopExpr *lane;
-    inner = winograd_lanes(kernel, inner, &lane);
-    LoopExpr *channel = x_add(kernel, x_mul(kernel, block, TILE_BLOCK), lane);
+    LoopStmt *lanes = tile_lanes(io, inner, false);
+    inner = &lanes->body;
+    LoopExpr *channel = x_add(kernel, x_mul(kernel, block, TILE_BLOCK), loop_var(kernel, lanes));
     LoopExpr *index[4] = {image, x_add(kernel, first_channel, channel), row,
                           x_add(kernel, column, step)};
     if (is_store)
@@ -307,20 +306,21 @@ static void emit_product_tile(const Forward *f, LoopBody *body, LoopExpr *point,
     const TileIO *io = f->p.io;
     LoopKernel *kernel = io->kernel;
     ScalarType type = f->p.shape->type;
-    LoopExpr *lane, *zero = x_int(kernel, 0), *at[2];
-    LoopBody *inner = winograd_lanes(kernel, body, &lane);
+    LoopStmt *lanes = tile_lanes(io, body, false);
+    LoopExpr *lane = loop_var(kernel, lanes), *at[2];
+    LoopBody *inner = &lanes->body;
     int64_t dim[2] = {f->vectors, count};
     uint32_t sums = loop_local(kernel, inner, "sum", type, dim, 2);
     for (int pass = 0; pass < 3; pass++) {                                   // clear, sum, store
-        LoopBody *nest = inner;
+        LoopBody *nest = inner, *each = NULL; // of a channel
         LoopExpr *channel = NULL, *x = NULL;
         uint32_t weight = 0;
         if (pass == 1) {
             bool is_short = f->channels * f->vectors * count <= UNROLLED_PRODUCTS;
-            LoopStmt *over_c = loop_for(kernel, inner, is_short ? LOOP_UNROLL : LOOP_SERIAL, "c",
-                                        zero, x_int(kernel, f->channels), 1);
-            channel = loop_var(kernel, over_c);
-            nest = &over_c->body;
+            LoopExpr *channels = x_int(kernel, f->channels);
+            channel = is_short ? winograd_over(kernel, &nest, LOOP_UNROLL, "c", channels)
+                               : tile_turns(io, &nest, "c", channels);
+            each = nest;
             weight = loop_local(kernel, nest, "w", type, dim, 1);
             LoopBody *load = nest;
             LoopExpr *v = winograd_over(kernel, &load, LOOP_UNROLL, "v", x_int(kernel, f->vectors));
@@ -341,6 +341,8 @@ static void emit_product_tile(const Forward *f, LoopBody *body, LoopExpr *point,
         } else if (pass == 1) {
             LoopExpr *w = x_local(kernel, weight, at, 1);
             loop_set(kernel, nest, sums, at, 2, x3(kernel, X_fma, w, x, sum));
+            if (tile_is_tight(io))
+                loop_reload(kernel, each);
         } else {
             LoopExpr *filter = x_mul(kernel, x_add(kernel, block, at[0]), TILE_BLOCK);
             filter = x_add(kernel, filter, lane);
@@ -353,7 +355,7 @@ static void emit_product_tile(const Forward *f, LoopBody *body, LoopExpr *point,
 static void emit_product(const Forward *f, LoopBody *body, const Chunk *chunk, const Chunk *next,
                          LoopExpr *next_channel) {
     LoopKernel *kernel = f->p.io->kernel;
-    int64_t most = SUMS_MAX / f->vectors;
+    int64_t most = tile_sums(f->p.io) / f->vectors;
     most = int_min(most, 16);
     int64_t width = ceil_div(f->p.count, ceil_div(f->p.count, most));
     int64_t full = f->p.count / width, rest = f->p.count % width;
@@ -382,9 +384,11 @@ static void emit_result(const Forward *f, const Chunk *chunk, LoopBody *body) {
     const ConvShape *shape = f->p.shape;
     LoopKernel *kernel = io->kernel;
     Place place = over_pieces(&f->p, chunk, body, f->filters / TILE_BLOCK);
-    LoopExpr *lane, *x[PIECE * PIECE], *y[PIECE * PIECE];
-    LoopBody *inner = winograd_lanes(kernel, place.body, &lane);
-    LoopExpr *filter = x_add(kernel, x_mul(kernel, place.block, TILE_BLOCK), lane);
+    LoopExpr *x[PIECE * PIECE], *y[PIECE * PIECE];
+    LoopStmt *lanes = tile_lanes(io, place.body, true);
+    LoopBody *inner = &lanes->body;
+    LoopExpr *filter =
+        x_add(kernel, x_mul(kernel, place.block, TILE_BLOCK), loop_var(kernel, lanes));
     for (int i = 0; i < POINTS; i++) {
         LoopExpr *at =
             scratch_at(&f->p, x_int(kernel, i), place.number, f->filters, filter);
@@ -408,7 +412,9 @@ static void emit_result(const Forward *f, const Chunk *chunk, LoopBody *body) {
     }
 }
 
-static int64_t vectors_of(int64_t blocks) {
+static int64_t vectors_of(const TileIO *io, int64_t blocks) {
+    if (tile_sums(io) < 12)
+        return 1;
     return blocks % 2 == 0 ? 2 : blocks % 3 == 0 ? 3 : 1;
 }
 
@@ -439,7 +445,7 @@ int64_t tile_winograd(const TileIO *io, const ConvShape *shape) {
     int64_t chunks = ceil_div(shape->batch, f.p.images) * f.p.row_chunks;
     int64_t parts = filter_parts(filters, groups * chunks), tasks = groups * parts * chunks;
     f.filters = filters / parts;
-    f.vectors = vectors_of(f.filters / TILE_BLOCK);
+    f.vectors = vectors_of(io, f.filters / TILE_BLOCK);
     f.image = scratch_of(&f.p, "v", f.channels);
     f.product = scratch_of(&f.p, "m", f.filters);
     LoopStmt *loop = loop_for(kernel, &kernel->body, LOOP_PARALLEL, "task", x_int(kernel, 0),
@@ -500,23 +506,24 @@ static void emit_kernel_tile(const ByKernel *b, LoopBody *body, LoopExpr *point,
     const TileIO *io = b->p.io;
     LoopKernel *kernel = io->kernel;
     ScalarType type = b->p.shape->type;
-    LoopExpr *lane, *zero = x_int(kernel, 0), *index[5];
-    LoopBody *inner = winograd_lanes(kernel, body, &lane);
+    LoopStmt *lanes = tile_lanes(io, body, false);
+    LoopExpr *lane = loop_var(kernel, lanes), *index[5];
+    LoopBody *inner = &lanes->body;
     int64_t dim[2] = {b->vectors, b->width};
     uint32_t sums = loop_local(kernel, inner, "sum", type, dim, 2);
     LoopStmt *choice = is_first ? loop_if(kernel, inner, is_first) : NULL;
     for (int pass = 0; pass < 4; pass++) { // clear, or read again; sum; store
         LoopBody *nest = inner;
         LoopExpr *at[2], *piece = NULL;
+        LoopBody *each = NULL; // of a piece
         uint32_t dy = 0;
         if (pass == 1 && !choice)
             continue;
         if (choice && pass < 2)
             nest = pass ? &choice->other : &choice->body;
         if (pass == 2) {
-            LoopStmt *loop = loop_for(kernel, inner, LOOP_SERIAL, "p", zero, pieces, 1);
-            piece = loop_var(kernel, loop);
-            nest = &loop->body;
+            piece = tile_turns(io, &nest, "p", pieces);
+            each = nest;
             dy = loop_local(kernel, nest, "dy", type, dim, 1);
             LoopBody *load = nest;
             LoopExpr *v = winograd_over(kernel, &load, LOOP_UNROLL, "v", x_int(kernel, b->vectors));
@@ -544,6 +551,8 @@ static void emit_kernel_tile(const ByKernel *b, LoopBody *body, LoopExpr *point,
                      x3(kernel, X_fma, x_local(kernel, dy, at, 1), x, sum));
         else
             io->store(io->user, nest, index, sum);
+        if (each && tile_is_tight(io))
+            loop_reload(kernel, each);
     }
 }
 
@@ -602,8 +611,8 @@ int64_t tile_winograd_weight(const TileIO *io, const ConvShape *shape, int64_t p
                   .channels = winograd_task_channels(shape->channels / shape->groups),
                   .filters = winograd_task_channels(shape->filters / shape->groups),
                   .parts = parts};
-    b.vectors = int_min(4, b.filters / TILE_BLOCK);
-    b.width = WEIGHT_SUMS / b.vectors;
+    b.vectors = tile_sums(io) < 16 ? 1 : int_min(4, b.filters / TILE_BLOCK);
+    b.width = int_min(16, 4 * (tile_sums(io) / 4)) / b.vectors;
     b.image = scratch_of(&b.p, "v", b.channels);
     b.cotangent = scratch_of(&b.p, "z", b.filters);
 

@@ -34,7 +34,5 @@ void winograd_sandwich(const Transform *t, const WinogradMatrix *matrix, bool tr
 /// A loop of `end` turns around what is put into *body from now on; none where it would run once.
 LoopExpr *winograd_over(LoopKernel *kernel, LoopBody **body, LoopKind kind, const char *name,
                         LoopExpr *end);
-/// The lanes of a block of channels.
-LoopBody *winograd_lanes(LoopKernel *kernel, LoopBody *body, LoopExpr **lane);
 
 #endif

@@ -121,14 +121,16 @@ static void taps_ahead(const Kernels *k, LoopBody *body, LoopExpr *row, bool is_
 
 int64_t tile_winograd_kernel(const TileIO *io, const WinogradKernelShape *shape) {
     LoopKernel *kernel = io->kernel;
-    LoopExpr *lane, *x[PIECE * PIECE], *y[PIECE * PIECE];
+    LoopExpr *x[PIECE * PIECE], *y[PIECE * PIECE];
     int64_t tasks;
     Kernels k = over_kernels(io, shape, &tasks);
     copy_taps(&k, true);
     LoopBody *body = k.body;
     LoopExpr *channel = winograd_over(kernel, &body, LOOP_SERIAL, "c", k.count);
     taps_ahead(&k, body, channel, false);
-    body = winograd_lanes(kernel, body, &lane);
+    LoopStmt *lanes = tile_lanes(io, body, true);
+    LoopExpr *lane = loop_var(kernel, lanes);
+    body = &lanes->body;
     for (int tap = 0; tap < TAPS; tap++)
         x[tap / WINOGRAD_KERNEL * PIECE + tap % WINOGRAD_KERNEL] = loop_let(
             kernel, body, "w", x_load(kernel, k.scratch, tap_at(&k, channel, tap, lane)));
@@ -143,13 +145,15 @@ int64_t tile_winograd_kernel(const TileIO *io, const WinogradKernelShape *shape)
 
 int64_t tile_winograd_kernel_adjoint(const TileIO *io, const WinogradKernelShape *shape) {
     LoopKernel *kernel = io->kernel;
-    LoopExpr *lane, *x[PIECE * PIECE], *y[PIECE * PIECE];
+    LoopExpr *x[PIECE * PIECE], *y[PIECE * PIECE];
     int64_t tasks;
     Kernels k = over_kernels(io, shape, &tasks);
     LoopBody *body = k.body;
     LoopExpr *channel = winograd_over(kernel, &body, LOOP_SERIAL, "c", k.count);
     taps_ahead(&k, body, channel, true);
-    body = winograd_lanes(kernel, body, &lane);
+    LoopStmt *lanes = tile_lanes(io, body, true);
+    LoopExpr *lane = loop_var(kernel, lanes);
+    body = &lanes->body;
     for (int i = 0; i < POINTS; i++) {
         LoopExpr *index[4] = {x_int(kernel, i), k.block, x_add(kernel, k.first, channel), lane};
         x[i] = loop_let(kernel, body, "du", io->read(io->user, body, 0, index));

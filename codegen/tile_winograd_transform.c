@@ -138,10 +138,3 @@ LoopExpr *winograd_over(LoopKernel *kernel, LoopBody **body, LoopKind kind, cons
     *body = &loop->body;
     return loop_var(kernel, loop);
 }
-
-LoopBody *winograd_lanes(LoopKernel *kernel, LoopBody *body, LoopExpr **lane) {
-    LoopStmt *loop =
-        loop_for(kernel, body, LOOP_VECTOR, "lane", x_int(kernel, 0), x_int(kernel, TILE_BLOCK), 1);
-    *lane = loop_var(kernel, loop);
-    return &loop->body;
-}
