@@ -19,7 +19,8 @@ typedef struct Way {
     const char *without; // passes left out, as --without; NULL: none
     bool interprets;     // the loops are interpreted
     bool strip_flags;    // see CodegenOptions
-    bool threads;        // runs by 1 and 3 threads must give the bits of the run by 2
+    bool threads;        // runs by 1 and 3 threads must give the bits of the run by 2, and so must
+                         // schedules for more registers than this machine has, or for fewer
 } Way;
 
 typedef struct Verdict {

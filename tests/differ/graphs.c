@@ -187,8 +187,9 @@ static void check_graph(void **state) {
     const char *path = *state;
     check_kernels(path);
     for (int level = 0; level <= 3; level++) {
-        check_level(path, level, MACHINE_INTERPRETS);
-        check_level(path, level, 0);
+        unsigned registers = level % 2 ? MACHINE_NARROW : MACHINE_WIDE;
+        check_level(path, level, MACHINE_INTERPRETS | registers);
+        check_level(path, level, registers);
     }
 }
 

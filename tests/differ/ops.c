@@ -106,10 +106,11 @@ static void check_op(void **state) {
     Op op = (Op)(intptr_t)*state;
     for (size_t i = 0; i < op_case_count(op); i++) {
         for (int level = 0; level <= 2; level++) {
-            check_case(op, i, DT_F64, level, MACHINE_INTERPRETS);
-            check_case(op, i, DT_F32, level, MACHINE_INTERPRETS);
+            unsigned registers = level ? MACHINE_NARROW : MACHINE_WIDE;
+            check_case(op, i, DT_F64, level, MACHINE_INTERPRETS | registers);
+            check_case(op, i, DT_F32, level, MACHINE_INTERPRETS | registers);
             if (level != 1) // code generation is most of the time
-                check_case(op, i, level ? DT_F32 : DT_F64, level, 0);
+                check_case(op, i, level ? DT_F32 : DT_F64, level, registers);
         }
     }
 }

@@ -19,14 +19,19 @@ static int reset(void **state) {
     return 0;
 }
 
-static LoopProgram *lower(const char *text) {
+static LoopProgram *lower_for(const char *text, int64_t register_bytes) {
     int line = 0;
     const char *message = NULL;
     Module *module = module_read(&arena, text, strlen(text), &line, &message);
     if (!module)
         fail_msg("line %d: %s", line, message);
     assert_null(module_verify(module, &arena));
-    return codegen_lower(&arena, module, &(CodegenOptions){.level = 2});
+    return codegen_lower(&arena, module,
+                         &(CodegenOptions){.level = 2, .register_bytes = register_bytes});
+}
+
+static LoopProgram *lower(const char *text) {
+    return lower_for(text, 2048);
 }
 
 static const char *loops_of(const LoopProgram *program) {
@@ -167,6 +172,72 @@ static void weight_gradients_ask_for_pages(void **state) {
     assert_null(strstr(weight_gradient(16, 8, 1, 0), "prefetch"));
     assert_null(strstr(weight_gradient(64, 8, 3, 0), "prefetch"));
     assert_null(strstr(weight_gradient(64, 8, 1, 1), "prefetch"));
+}
+
+// Sums that the tiles of a program keep at once, in vectors of 64 bytes: the most of all kernels.
+static int64_t most_sums(const char *text, int64_t register_bytes) {
+    LoopProgram *program = lower_for(text, register_bytes);
+    int64_t most = 0;
+    for (size_t i = 0; i < program->kernels.count; i++) {
+        const LoopKernel *kernel = program->kernels.at[i];
+        for (size_t k = 0; k < kernel->locals.count; k++) {
+            int64_t count = loop_local_count(&kernel->locals.at[k]);
+            most = !strcmp(kernel->locals.at[k].name, "sum") && count > most ? count : most;
+        }
+    }
+    return most;
+}
+
+// One contraction of f32 of two inputs, in whole blocks.
+static const char *contraction(const char *op, const char *a, const char *b, const char *c) {
+    return arena_printf(&arena,
+                        "module \"m\" f32\n"
+                        "graph \"g\" free step_bytes=16777216 {\n"
+                        "  %%0 = input \"a\" : f32%s\n"
+                        "  %%1 = input \"b\" : f32%s\n"
+                        "  %%2 = relayout %%0 {block=16, block_axis=1} : f32%s{1:16}\n"
+                        "  %%3 = relayout %%1 {block=16, block_axis=%d} : f32%s{%d:16}\n"
+                        "  %%4 = %s : f32%s\n"
+                        "  %%5 = output \"y\" %%4\n"
+                        "  kernel %%2 -> %%2\n"
+                        "  kernel %%3 -> %%3\n"
+                        "  kernel %%4 -> %%4\n"
+                        "  kernel %%5 -> %%5\n"
+                        "  buffer %%0 input size=1048576\n"
+                        "  buffer %%1 input index=1 size=1048576\n"
+                        "  buffer %%2 step size=1048576\n"
+                        "  buffer %%3 step offset=1048576 size=1048576\n"
+                        "  buffer %%4 step offset=2097152 size=1048576\n"
+                        "  buffer %%5 output size=1048576\n"
+                        "}\n",
+                        a, b, a, strstr(op, "weight") ? 1 : 0, b, strstr(op, "weight") ? 1 : 0, op, c);
+}
+
+// Tiles keep three quarters of the registers, whatever processor it is, and of half the lanes twice as
+// many.
+static void tiles_fit_the_registers(void **state) {
+    (void)state;
+    const char *dense = "{stride=[1, 1], padding=[1, 1, 1, 1], dilation=[1, 1], groups=1}";
+    const char *depthwise = "{stride=[1, 1], padding=[1, 1, 1, 1], dilation=[1, 1], groups=64}";
+    const char *x = "[16, 64, 16, 16]", *w = "[64, 64, 3, 3]";
+    const char *forward = contraction(arena_printf(&arena, "conv2d %%2, %%3 %s", dense), x, w,
+                                      "[16, 64, 16, 16]{1:16}");
+    const char *weight = contraction(arena_printf(&arena, "conv2d_weight %%2, %%3 %s", dense), x, x,
+                                     "[64, 64, 3, 3]{0:16}");
+    const char *groups = contraction(arena_printf(&arena, "conv2d_weight %%2, %%3 %s", depthwise),
+                                     x, x, "[64, 1, 3, 3]{0:16}");
+    assert_int_equal(most_sums(forward, 2048), 24);
+    assert_int_equal(most_sums(forward, 512), 6);
+    assert_int_equal(most_sums(forward, 256), 2); // a third would leave no register for the scalar
+    assert_int_equal(most_sums(weight, 2048), 16);
+    assert_int_equal(most_sums(weight, 512), 6);
+    assert_int_equal(most_sums(weight, 256), 3);
+    assert_int_equal(most_sums(groups, 2048), 9);
+    assert_int_equal(most_sums(groups, 512), 9); // of 8 lanes
+    assert_null(strstr(loops_of(lower_for(groups, 2048)), "narrow vector"));
+    assert_non_null(strstr(loops_of(lower_for(groups, 512)), "narrow vector"));
+    assert_null(strstr(loops_of(lower_for(forward, 2048)), "reload"));
+    assert_non_null(strstr(loops_of(lower_for(forward, 512)), "reload"));
 }
 
 // Two kernels in a row on [16, 64, 16, 16] and what it becomes: `second` stands between them and the
@@ -579,6 +650,7 @@ int main(void) {
         cmocka_unit_test_teardown(in_place_is_said, reset),
         cmocka_unit_test_teardown(contractions_count_their_work, reset),
         cmocka_unit_test_teardown(weight_gradients_ask_for_pages, reset),
+        cmocka_unit_test_teardown(tiles_fit_the_registers, reset),
         cmocka_unit_test_teardown(images_are_chained, reset),
         cmocka_unit_test_teardown(what_needs_all_images_waits, reset),
         cmocka_unit_test_teardown(other_images_are_not_chained, reset),
