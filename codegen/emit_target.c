@@ -1,5 +1,4 @@
 // codegen/emit_target.c -- the processors that kernels are compiled for.
-#include <stdlib.h>
 #include <string.h>
 
 #include "codegen/emit.h"

@@ -10,6 +10,7 @@
 #include "codegen/tile.h"
 
 enum {
+    TAPS_MAX = 24,   // of a row: their sums may be more than few registers hold
     BODY_MAX = 300,  // multiply-adds in one innermost body
     PIXELS_MAX = 16, // of a row, unrolled
 };
@@ -164,11 +165,11 @@ static void emit_tile(GroupTile *tile, LoopBody *body, LoopExpr *begin, LoopExpr
 int64_t tile_conv2d_weight_groups(const TileIO *io, const ConvShape *shape, int64_t parts) {
     int64_t width = conv_small_groups(shape);
     int64_t sums_max = tile_is_tight(io) ? 2 * tile_sums(io) : tile_sums(io); // of narrow lanes
-    if (!width || shape->kernel[1] > sums_max)
+    if (!width || shape->kernel[1] > TAPS_MAX)
         return 0;
     LoopKernel *kernel = io->kernel;
     GroupTile tile = {.io = io, .shape = shape, .width = width, .parts = parts};
-    for (tile.channels = width; tile.channels * shape->kernel[1] > sums_max;)
+    for (tile.channels = width; tile.channels > 1 && tile.channels * shape->kernel[1] > sums_max;)
         tile.channels /= 2;
     bool all_rows = width * shape->kernel[0] * shape->kernel[1] <= sums_max;
     tile.row_taps = all_rows ? shape->kernel[0] : 1;

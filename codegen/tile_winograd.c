@@ -19,6 +19,8 @@
 #include "codegen/tile_winograd.h"
 
 enum {
+    WIDE_SUMS = 16,          // of a tile of a kernel's gradient, where registers are many,
+    NARROW_SUMS = 4,         // and where they are few: both divide a block
     CHUNK = 16,              // pieces of a chunk
     SHORT_CHUNK = 8,         // where the stages of one then fit the first-level cache
     SHORT_CHANNELS = 32,     // channels and filters for which they do
@@ -184,7 +186,8 @@ static void transform_square(const Pieces *p, const Square *square, const Place 
     }
     LoopStmt *lanes = tile_lanes(p->io, place->body, true);
     LoopBody *body = &lanes->body;
-    LoopExpr *in_task = x_add(kernel, x_mul(kernel, place->block, TILE_BLOCK), loop_var(kernel, lanes));
+    LoopExpr *in_task =
+        x_add(kernel, x_mul(kernel, place->block, TILE_BLOCK), loop_var(kernel, lanes));
     LoopExpr *channel = x_add(kernel, first_channel, in_task);
     Transform t = {kernel, body, p->shape->type};
     LoopExpr *zero = x_real(kernel, 0.0, t.type);
@@ -611,8 +614,9 @@ int64_t tile_winograd_weight(const TileIO *io, const ConvShape *shape, int64_t p
                   .channels = winograd_task_channels(shape->channels / shape->groups),
                   .filters = winograd_task_channels(shape->filters / shape->groups),
                   .parts = parts};
-    b.vectors = tile_sums(io) < 16 ? 1 : int_min(4, b.filters / TILE_BLOCK);
-    b.width = int_min(16, 4 * (tile_sums(io) / 4)) / b.vectors;
+    bool is_wide = tile_sums(io) >= WIDE_SUMS;
+    b.vectors = is_wide ? int_min(4, b.filters / TILE_BLOCK) : 1;
+    b.width = is_wide ? WIDE_SUMS / b.vectors : NARROW_SUMS;
     b.image = scratch_of(&b.p, "v", b.channels);
     b.cotangent = scratch_of(&b.p, "z", b.filters);
 

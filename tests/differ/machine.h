@@ -27,7 +27,8 @@ enum {
     MACHINE_INTERPRETS = 1,
     MACHINE_STRIPS_FLAGS = 2, // emits without noalias, nsw and the like
     MACHINE_WIDE = 4,   // schedules for the registers of AVX-512, whatever this machine has,
-    MACHINE_NARROW = 8, // or of AVX2; else this machine's
+    MACHINE_NARROW = 8, // or of AVX2,
+    MACHINE_LEAST = 16, // or of SSE; else this machine's
 };
 
 enum { MACHINE_THREADS = 3 }; // the most that `threads` may be; 2 after machine_init()

@@ -176,6 +176,8 @@ static const Mistake mistakes[] = {
     {"kernel k() { local a: f32[5000] }", 1, "between 1 and 4096"},
     {"kernel k() { for i = 0 .. 2 { parallel j = 0 .. 3 { } } }", 1, "not outermost"},
     {"kernel k() { vector i = 0 .. 2 { vector j = 0 .. 3 { } } }", 1, "inside a vector loop"},
+    {"kernel k() { local s: f32 narrow vector i = 0 .. 16 { s add= 1.0f } }", 1, "a narrow loop"},
+    {"kernel k() { narrow i = 0 .. 2 { } }", 1, "vector"},
     {"kernel k() { local a: f32\n vector i = 0 .. 2 { a = 1.0f } }", 2, "declared outside"},
     {"kernel k() { local a: f32\n vector i = 0 .. 2 { a add= a } }", 2, "accumulates into it"},
     {"kernel k(x: out f32[4]) { parallel i = 0 .. 2 { }\n x[0] = 1.0f }", 2, "beside its parallel"},
