@@ -195,8 +195,7 @@ static void emit_pack(const TapConv *conv, LoopBody *body, LoopExpr *vector) {
         at[i] = loop_var(kernel, loop);
         body = &loop->body;
     }
-    LoopStmt *lanes = loop_for(kernel, body, LOOP_VECTOR, "lane", index_int(conv, 0),
-                               index_int(conv, TILE_BLOCK), 1);
+    LoopStmt *lanes = tile_lanes(io, body, false);
     LoopExpr *lane = loop_var(kernel, lanes);
     LoopExpr *channel = x_add(kernel, x_mul(kernel, vector, TILE_BLOCK), lane);
     LoopExpr *first = x_mul(kernel, x_div(kernel, channel, conv->lane_group), conv->lane_group);
@@ -227,8 +226,7 @@ static void emit_panel(const TapConv *conv, const TapAxis *rows, const TapAxis *
     LoopStmt *row_loop = loop_for(kernel, &blocks->body, LOOP_SERIAL, "row", begin, end, 1);
     LoopStmt *column_loop = loop_for(kernel, &row_loop->body, LOOP_SERIAL, "column",
                                      index_int(conv, 0), index_int(conv, columns->grid), 1);
-    LoopStmt *lanes = loop_for(kernel, &column_loop->body, LOOP_VECTOR, "lane", index_int(conv, 0),
-                               index_int(conv, TILE_BLOCK), 1);
+    LoopStmt *lanes = tile_lanes(io, &column_loop->body, false);
     LoopExpr *first = x_mul(kernel, loop_var(kernel, blocks), TILE_BLOCK);
     LoopExpr *channel = x_add(kernel, first, loop_var(kernel, lanes));
     LoopExpr *row = loop_var(kernel, row_loop), *column = loop_var(kernel, column_loop);
@@ -400,8 +398,7 @@ static void emit_tile(const TapConv *conv, const TapAxis *rows, const TapAxis *c
                       TilePlace place, LoopBody *body) {
     const TileIO *io = conv->io;
     LoopKernel *kernel = io->kernel;
-    LoopStmt *lanes = loop_for(kernel, body, LOOP_VECTOR, "lane", index_int(conv, 0),
-                               index_int(conv, TILE_BLOCK), 1);
+    LoopStmt *lanes = tile_lanes(io, body, false);
     place.lane = loop_var(kernel, lanes);
     LoopBody *inner = &lanes->body;
 

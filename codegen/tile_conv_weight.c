@@ -207,8 +207,7 @@ static void emit_tile(const WeightTile *tile, LoopBody *body, LoopExpr *first_ch
     const TileIO *io = tile->io;
     LoopKernel *kernel = io->kernel;
     LoopExpr *zero = x_int(kernel, 0);
-    LoopStmt *lanes =
-        loop_for(kernel, body, LOOP_VECTOR, "lane", zero, x_int(kernel, TILE_BLOCK), 1);
+    LoopStmt *lanes = tile_lanes(io, body, false);
     LoopExpr *lane = loop_var(kernel, lanes);
     LoopBody *inner = &lanes->body;
     int64_t dim[2] = {tile->tile_vectors, channels};
@@ -295,8 +294,7 @@ static void emit_zeros(const WeightTile *tile, LoopBody *body) {
     LoopStmt *channels = loop_for(kernel, body, LOOP_SERIAL, "c", first, end, 1);
     LoopStmt *vectors = loop_for(kernel, &channels->body, LOOP_SERIAL, "v", x_int(kernel, 0),
                                  x_int(kernel, tile->vectors), 1);
-    LoopStmt *lanes = loop_for(kernel, &vectors->body, LOOP_VECTOR, "lane", x_int(kernel, 0),
-                               x_int(kernel, TILE_BLOCK), 1);
+    LoopStmt *lanes = tile_lanes(io, &vectors->body, false);
     LoopExpr *index[5];
     output_index(tile, filter_at(tile, loop_var(kernel, vectors), loop_var(kernel, lanes)),
                  loop_var(kernel, channels), index);
