@@ -12,8 +12,8 @@
 // which nothing in the machine foresees. So while the products of one visit run, the lines of x for
 // the next one, of this task or the task behind it, are asked for, pixel by pixel.
 //
-// With AVX2's registers a tile is one vector by 6 channels, and a pixel has few products for what it
-// reads. There a visit is some rows, as many as keep the block of x and one vector of dy in the
+// With AVX2's registers a tile is one vector by 6 channels, and a pixel has few products for what
+// it reads. There a visit is some rows, as many as keep the block of x and one vector of dy in the
 // first-level cache, and all vectors and channels of the task run over it.
 //
 // A task is (part of the batch, vectors, channel block[, tap]). Parts are separate sums, added

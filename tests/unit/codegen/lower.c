@@ -190,6 +190,7 @@ static int64_t most_sums(const char *text, int64_t register_bytes) {
 
 // One contraction of f32 of two inputs, in whole blocks.
 static const char *contraction(const char *op, const char *a, const char *b, const char *c) {
+    int axis = strstr(op, "weight") ? 1 : 0; // of b's blocks: channels of dy, or filters
     return arena_printf(&arena,
                         "module \"m\" f32\n"
                         "graph \"g\" free step_bytes=16777216 {\n"
@@ -210,11 +211,11 @@ static const char *contraction(const char *op, const char *a, const char *b, con
                         "  buffer %%4 step offset=2097152 size=1048576\n"
                         "  buffer %%5 output size=1048576\n"
                         "}\n",
-                        a, b, a, strstr(op, "weight") ? 1 : 0, b, strstr(op, "weight") ? 1 : 0, op, c);
+                        a, b, a, axis, b, axis, op, c);
 }
 
-// Tiles keep three quarters of the registers, whatever processor it is, and of half the lanes twice as
-// many.
+// Tiles keep three quarters of the registers, whatever processor it is, and of half the lanes twice
+// as many.
 static void tiles_fit_the_registers(void **state) {
     (void)state;
     const char *dense = "{stride=[1, 1], padding=[1, 1, 1, 1], dilation=[1, 1], groups=1}";
