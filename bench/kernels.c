@@ -94,6 +94,16 @@ static int64_t out_size(const Shape *s) {
     return (s->size + padding_of(s) * 2 - s->kernel) / s->stride + 1;
 }
 
+static Type kernel_type(const Shape *s) {
+    return (Type){.dtype = DT_F32, .rank = 4,
+                  .dim = {s->filters, s->channels / s->groups, s->kernel, s->kernel}};
+}
+
+/// Whether memory has the transpose of the kernel (passes/layout.c, Layout.outside).
+static bool is_outside(const Shape *s, Direction direction, const Type *kernel) {
+    return direction == BY_INPUT && kernel->block && kernel->block_axis == 0 && kernel->dim[1] == s->filters;
+}
+
 /// A module of one graph: a convolution of two storages of types 0 and 1, written to one of type 2.
 static Module *conv_module(Arena *arena, const Shape *s, Direction direction, const Type type[3]) {
     static const Op op[DIRECTIONS] = {OP_conv2d, OP_conv2d_input, OP_conv2d_weight};
@@ -106,6 +116,8 @@ static Module *conv_module(Arena *arena, const Shape *s, Direction direction, co
     Node *operand[2] = {ir_read(graph, storage[0]), ir_read(graph, storage[1])};
     for (int i = 0; i < 2; i++)
         operand[i]->type = type[i]; // inference gives plain types
+    if (is_outside(s, direction, &type[1]))
+        operand[1] = ir_transpose(graph, operand[1], (const int64_t[]){1, 0, 2, 3});
     int64_t two[2] = {s->stride, s->stride}, one[2] = {1, 1};
     int64_t p = padding_of(s), padding[4] = {p, p, p, p};
     Attrs attrs = {.stride = {2, two}, .padding = {4, padding}, .dilation = {2, one},
@@ -126,13 +138,12 @@ static void run_passes(Module *module, Arena *scratch, const char *names) {
         world_error("no pass %s", unknown);
 }
 
-/// The types of operands and result as passes/layout.c gives them.
+/// The types that operands and result have in memory, as passes/layout.c gives them.
 static void find_types(Arena *arena, Arena *scratch, const Shape *s, Direction direction, Type type[3]) {
     int64_t out = out_size(s);
     Type x = {.dtype = DT_F32, .rank = 4, .dim = {s->batch, s->channels, s->size, s->size}};
     Type y = {.dtype = DT_F32, .rank = 4, .dim = {s->batch, s->filters, out, out}};
-    Type w = {.dtype = DT_F32, .rank = 4,
-              .dim = {s->filters, s->channels / s->groups, s->kernel, s->kernel}};
+    Type w = kernel_type(s);
     Type plain[DIRECTIONS][3] = {{x, w, y}, {y, w, x}, {x, y, w}};
     Module *module = conv_module(arena, s, direction, plain[direction]);
     run_passes(module, scratch, "fill,layout");
@@ -140,8 +151,9 @@ static void find_types(Arena *arena, Arena *scratch, const Shape *s, Direction d
     for (size_t i = 0; i < graph->nodes.count; i++) {
         const Node *node = graph->nodes.at[i];
         if (op_has(node->op, CONTRACTS)) {
+            const Node *kernel = node->operand[1];
             type[0] = node->operand[0]->type;
-            type[1] = node->operand[1]->type;
+            type[1] = kernel->op == OP_transpose ? kernel->operand[0]->type : kernel->type;
             type[2] = node->type;
         }
     }
@@ -156,6 +168,7 @@ static Module *winograd_module(Arena *arena, Arena *scratch, const Shape *s, Dir
         plain[i] = type[i];
         plain[i].block = plain[i].block_axis = 0;
     }
+    *kernel = kernel_type(s);
     Module *module = conv_module(arena, s, direction, plain);
     Graph *graph = module->graphs.at[0];
     size_t before = graph->nodes.count;

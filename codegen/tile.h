@@ -74,8 +74,8 @@ int64_t conv_small_groups(const ConvShape *shape);
 /// channels and w's filters in blocks of 16 (K / groups a multiple of 16, or small groups).
 int64_t tile_conv2d(const TileIO *io, const ConvShape *shape);
 /// Operand 0: dy [N, K, OH, OW]; 1: w [K, C/groups, KH, KW]; output dx [N, C, H, W]. Wants dx's
-/// channels and w's second axis in blocks of 16; w's first axis for depthwise convolutions, and
-/// nothing of w for other small groups.
+/// channels and w's second axis in blocks of 16, outside of the first; w's first axis for depthwise
+/// convolutions, and nothing of w for other small groups.
 int64_t tile_conv2d_input(const TileIO *io, const ConvShape *shape);
 /// Operand 0: x; 1: dy; output dw [K, C/groups, KH, KW], or [parts, K, ...] where parts > 0 sums
 /// are kept apart by ranges of the batch. Wants dy's channels and dw's filters in blocks of 16.

@@ -11,22 +11,25 @@
 #include "passes/passes.h"
 #include "passes/rewrite.h"
 
-enum { BLOCK = 16 };
+enum { BLOCK = 16, LAYOUTS = 4 };
 
 typedef struct Layout {
     uint8_t block, axis;
+    // Of a kernel, blocks on axis 1: these outside of axis 0. In memory it is its transpose with
+    // blocks on axis 0, of which the kernel is a view.
+    bool outside;
 } Layout;
 
-static const Layout plain = {0, 0};
+static const Layout plain = {0};
 
 static Layout layout_of(const Node *node) {
-    return (Layout){node->type.block, node->type.block_axis};
+    return (Layout){node->type.block, node->type.block_axis, false};
 }
 
 /// Blocks on `axis` if its extent per group is a multiple of them.
 static Layout blocks_on(const Node *node, int axis, int64_t groups) {
     int64_t extent = node->type.dim[axis];
-    return extent / groups % BLOCK == 0 ? (Layout){BLOCK, (uint8_t)axis} : plain;
+    return extent / groups % BLOCK == 0 ? (Layout){BLOCK, (uint8_t)axis, false} : plain;
 }
 
 /// An op that keeps axes keeps its operand's blocks, if the blocked axis stays in whole blocks.
@@ -56,12 +59,13 @@ static Layout layout_of_map(const Node *node) {
 typedef struct ConvLayout {
     Op op;
     int axis, want_axis;
+    bool outside;
 } ConvLayout;
 
 static const ConvLayout conv_layouts[] = {
-    {OP_conv2d, 1, 0},
-    {OP_conv2d_input, 1, 1},
-    {OP_conv2d_weight, 0, 1}, // with parts one axis further on
+    {OP_conv2d, 1, 0, false},
+    {OP_conv2d_input, 1, 1, true},
+    {OP_conv2d_weight, 0, 1, false}, // with parts one axis further on
 };
 
 static const ConvLayout *conv_layout(const Node *node) {
@@ -107,12 +111,12 @@ static Layout choose(const Node *node, Layout want[2], bool *wants) {
         int64_t width = small_group_width(node), groups = width ? 1 : node->attrs->groups;
         Layout result = blocks_on(node, result_axis(conv, node), groups);
         want[0] = blocks_on(node->operand[0], 1, groups);
-        want[1] = (Layout){BLOCK, (uint8_t)conv->want_axis};
+        want[1] = (Layout){BLOCK, (uint8_t)conv->want_axis, conv->outside};
         *wants = result.block && node->operand[1]->type.dim[conv->want_axis] % BLOCK == 0;
         if (width && result.block) {
             *wants = true;
             if (node->op == OP_conv2d_input) // wider groups' weights are packed by the kernel
-                want[1] = width == 1 ? (Layout){BLOCK, 0} : plain;
+                want[1] = width == 1 ? (Layout){BLOCK, 0, false} : plain;
         }
         return *wants ? result : plain;
     }
@@ -124,7 +128,8 @@ static Layout choose(const Node *node, Layout want[2], bool *wants) {
     return is_map ? layout_of_map(node) : plain;
 }
 
-/// The relayouts of the nodes that stood in the graph before: plain, blocked on axis 0, on axis 1.
+/// The relayouts of the nodes that stood in the graph before: plain, blocked on axis 0, on axis 1,
+/// on axis 1 outside.
 typedef struct Made {
     Node **at;
     size_t node_count;
@@ -136,16 +141,25 @@ static const Origin *origin_for_user(Graph *graph, const Node *x) {
     return origin_at_stage(graph, x->origin, user ? user->stage : STAGE_FORWARD);
 }
 
+static Node *relayout(Graph *graph, Node *node, Layout layout) {
+    static const int64_t swapped[] = {1, 0, 2, 3};
+    const Origin *origin = origin_for_user(graph, node);
+    Node *x = layout.outside ? ir_transpose(graph, node, swapped) : node;
+    Attrs attrs = {.block = layout.block, .block_axis = layout.outside ? 0 : layout.axis};
+    Node *copy = graph_append(graph, OP_relayout, &x, 1, &attrs, origin);
+    return layout.outside ? ir_transpose(graph, copy, swapped) : copy;
+}
+
 /// `node` in another layout; made once for all of its users with that wish.
 static Node *in_layout(Graph *graph, Node *node, Layout layout, Made *made) {
-    if (node->type.block == layout.block && node->type.block_axis == layout.axis)
+    if (node->type.block == layout.block && node->type.block_axis == layout.axis && !layout.outside)
         return node;
-    size_t slot = (size_t)node->id * 3 + (layout.block ? 1 + (size_t)layout.axis : 0);
+    size_t slot = (size_t)node->id * LAYOUTS;
+    slot += layout.outside ? 3 : layout.block ? 1 + (size_t)layout.axis : 0;
     bool is_old = node->id < made->node_count;
     if (is_old && made->at[slot])
         return made->at[slot];
-    Attrs attrs = {.block = layout.block, .block_axis = layout.axis};
-    Node *copy = graph_append(graph, OP_relayout, &node, 1, &attrs, origin_for_user(graph, node));
+    Node *copy = relayout(graph, node, layout);
     if (is_old)
         made->at[slot] = copy;
     return copy;
@@ -170,7 +184,7 @@ bool pass_layout(Graph *graph, PassContext *ctx) {
             return false; // has been here
     }
     Rewrite rw = rewrite_begin(graph, ctx->scratch);
-    Made made = {arena_array(ctx->scratch, Node *, rw.old_count * 3), rw.old_count};
+    Made made = {arena_array(ctx->scratch, Node *, rw.old_count * LAYOUTS), rw.old_count};
     bool changed = false;
     for (size_t i = 0; i < rw.old_count; i++) {
         Node *node = rewrite_next(&rw, i);
