@@ -159,7 +159,7 @@ static bool affine_add(Affine *sum, const LoopExpr *expr, int64_t factor) {
     }
 }
 
-/// Drops the terms that cancelled.
+/// The terms without those that cancelled.
 static void affine_compact(Affine *sum) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < sum->count; i++) {
@@ -170,11 +170,48 @@ static void affine_compact(Affine *sum) {
     sum->count = kept;
 }
 
+/// The a and d of a / d or a mod d.
+static const LoopExpr *divided(const LoopExpr *expr, ScalarOp op, int64_t *divisor) {
+    bool is_division = expr->kind == E_APPLY && expr->op == op;
+    return is_division && x_is_int(expr->operand[1], divisor) ? expr->operand[0] : NULL;
+}
+
+/// (a / d) * (f * d) + (a mod d) * f is a * f: rows that lie one behind the other.
+static bool affine_join(Affine *sum, uint32_t i, uint32_t k) {
+    int64_t by, other, factor = sum->factor[k], whole;
+    const LoopExpr *a = divided(sum->atom[i], X_floor_div, &by);
+    const LoopExpr *b = a ? divided(sum->atom[k], X_mod, &other) : NULL;
+    if (!b || by != other || __builtin_mul_overflow(factor, by, &whole) ||
+        whole != sum->factor[i] || !x_equal(a, b))
+        return false;
+    Affine joined = *sum;
+    joined.factor[i] = joined.factor[k] = 0;
+    affine_compact(&joined);
+    if (!affine_add(&joined, a, factor))
+        return false;
+    affine_compact(&joined);
+    *sum = joined;
+    return true;
+}
+
+/// Drops the terms that cancelled, and joins quotients with their remainders.
+static void affine_reduce(Affine *sum) {
+    affine_compact(sum);
+    for (uint32_t i = 0; i < sum->count; i++) {
+        for (uint32_t k = 0; k < sum->count; k++) {
+            if (affine_join(sum, i, k)) {
+                i = UINT32_MAX; // from the beginning
+                break;
+            }
+        }
+    }
+}
+
 bool x_affine(const LoopExpr *expr, Affine *affine) {
     *affine = (Affine){0};
     if (expr->type != S_INDEX || !affine_add(affine, expr, 1))
         return false;
-    affine_compact(affine);
+    affine_reduce(affine);
     return true;
 }
 
@@ -462,7 +499,7 @@ static LoopExpr *fold_index(LoopKernel *kernel, ScalarOp op, LoopExpr *const *op
     default:
         return NULL;
     }
-    affine_compact(&sum);
+    affine_reduce(&sum);
     return affine_expr(kernel, &sum);
 }
 

@@ -65,6 +65,17 @@ static void index_arithmetic_has_one_form(void **state) {
     check_text(&f, x_mod(k, flat, 8), "mod(j, 8)");
     check_text(&f, x_div(k, x_offset(k, flat, -16), 16), "i - 1");
     check_text(&f, x_mod(k, x_offset(k, x_mul(k, f.i, 4), -1), 4), "3");
+    // rows one behind the other
+    LoopExpr *step = x_add(k, x_mul(k, f.i, 6), x_int(k, 4));
+    LoopExpr *row = x_div(k, step, 8), *column = x_mod(k, step, 8);
+    check_text(&f, x_add(k, x_mul(k, row, 16), x_mul(k, column, 2)), "i * 12 + 8");
+    check_text(&f, x_add(k, x_mul(k, column, 2), x_mul(k, row, 16)), "i * 12 + 8");
+    check_text(&f, x_add(k, x_mul(k, row, 17), x_mul(k, column, 2)),
+               "floor_div(i * 6 + 4, 8) * 17 + mod(i * 6 + 4, 8) * 2");
+    check_text(&f, x_add(k, x_mul(k, x_div(k, step, 16), 8), column),
+               "floor_div(i * 6 + 4, 16) * 8 + mod(i * 6 + 4, 8)");
+    check_text(&f, x_add(k, x_mul(k, row, 8), x_mod(k, x_mul(k, f.j, 3), 8)),
+               "floor_div(i * 6 + 4, 8) * 8 + mod(j * 3, 8)");
     check_text(&f, x2(k, X_min, f.j, x_int(k, 15)), "j");
     check_text(&f, x2(k, X_min, f.j, x_int(k, 14)), "min(j, 14)");
     check_text(&f, x2(k, X_max, f.i, x_int(k, -1)), "i");
