@@ -65,6 +65,19 @@ typedef struct ConvShape {
     int64_t live; // channels of operand 0 that count, the others are as zeros; 0: all
 } ConvShape;
 
+/// A convolution whose maps have several of their rows as one.
+typedef struct TileFold {
+    TileIO io;       // of the folded convolution
+    ConvShape shape; // of it
+    const TileIO *whole;
+    int64_t rows, width; // of the map: rows in one, and their length
+    bool by_weight;      // both operands are images and the result is not
+} TileFold;
+
+/// Whether rows are to be put together; then *fold tells how to compute it. It stays where it is
+/// as long as the schedule is written, and so does `io`.
+bool tile_fold(const TileIO *io, const ConvShape *shape, bool by_weight, TileFold *fold);
+
 /// Channels of a group where a block holds whole groups (as many filters as channels in each, 1, 2,
 /// 4 or 8 of them, depthwise convolutions among them); else 0. There lane k of a vector meets the
 /// channels of its own group: input channel (k / width) * width + c.

@@ -770,6 +770,11 @@ static TapConv tap_conv(const TileIO *io, const ConvShape *shape, int64_t vector
 int64_t tile_conv2d(const TileIO *io, const ConvShape *shape) {
     if (shape->filters / shape->groups % TILE_BLOCK && !conv_small_groups(shape))
         return 0;
+    TileFold fold;
+    if (tile_fold(io, shape, false, &fold)) {
+        io = &fold.io;
+        shape = &fold.shape;
+    }
     TapConv conv = tap_conv(io, shape, shape->filters, shape->channels);
     TapAxis axis[2];
     for (int i = 0; i < 2; i++)
@@ -856,6 +861,11 @@ static size_t adjoint_axes(const ConvShape *shape, int i, TapAxis *axes) {
 
 int64_t tile_conv2d_input(const TileIO *io, const ConvShape *shape) {
     int64_t group_channels = shape->channels / shape->groups;
+    TileFold fold;
+    if (tile_fold(io, shape, false, &fold)) {
+        io = &fold.io;
+        shape = &fold.shape;
+    }
     TapAxis axes[2][AXIS_GRIDS_MAX];
     size_t rows_count = adjoint_axes(shape, 0, axes[0]);
     size_t columns_count = adjoint_axes(shape, 1, axes[1]);

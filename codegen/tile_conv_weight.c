@@ -400,6 +400,11 @@ int64_t tile_conv2d_weight(const TileIO *io, const ConvShape *shape, int64_t par
     int64_t group_filters = shape->filters / shape->groups;
     if (group_filters % TILE_BLOCK)
         return 0;
+    TileFold fold;
+    if (tile_fold(io, shape, true, &fold)) {
+        io = &fold.io;
+        shape = &fold.shape;
+    }
     LoopKernel *kernel = io->kernel;
     WeightTile tile = {.io = io,
                        .shape = shape,

@@ -241,6 +241,31 @@ static void tiles_fit_the_registers(void **state) {
     assert_non_null(strstr(loops_of(lower_for(forward, 512)), "reload"));
 }
 
+static const char *pointwise(const char *op, const char *a, const char *b, const char *c) {
+    const char *attrs = "{stride=[1, 1], padding=[0, 0, 0, 0], dilation=[1, 1], groups=1}";
+    return contraction(arena_printf(&arena, "%s %%2, %%3 %s", op, attrs), a, b, c);
+}
+
+// A 1x1 convolution's rows of 4 or 8 pixels are put together where tiles of six would not fit them,
+// and the address of a pixel has no quotient then.
+static void short_rows_are_put_together(void **state) {
+    (void)state;
+    const char *w = "[64, 64, 1, 1]", *x = "[16, 64, 8, 8]", *y = "[16, 64, 8, 8]{1:16}";
+    const char *small = pointwise("conv2d", "[16, 64, 4, 4]", w, "[16, 64, 4, 4]{1:16}");
+    const char *odd = pointwise("conv2d", "[16, 64, 7, 7]", w, "[16, 64, 7, 7]{1:16}");
+    const char *forward = pointwise("conv2d", x, w, y);
+    const char *weight = pointwise("conv2d_weight", x, x, "[64, 64, 1, 1]{0:16}");
+    assert_int_equal(most_sums(forward, 512), 6);
+    assert_int_equal(most_sums(small, 512), 6);
+    assert_int_equal(most_sums(odd, 512), 5); // 49 are nine times 5, and 4
+    const char *loops = loops_of(lower_for(forward, 512));
+    assert_non_null(strstr(loops, "for tile = 0 .. 10"));
+    assert_null(strstr(loops, ", 8)")); // floor_div or mod by a row's length
+    assert_non_null(strstr(loops_of(lower_for(weight, 512)), "for ow = 0 .. 64 step 4"));
+    assert_non_null(strstr(loops_of(lower_for(weight, 2048)), "for ow = 0 .. 8"));
+    assert_null(strstr(loops_of(lower_for(forward, 2048)), "tile = 0 .. 10"));
+}
+
 // Two kernels in a row on [16, 64, 16, 16] and what it becomes: `second` stands between them and the
 // end.
 static const LoopGraph *two_kernels(const char *second, const char *kernel, const char *buffers) {
@@ -652,6 +677,7 @@ int main(void) {
         cmocka_unit_test_teardown(contractions_count_their_work, reset),
         cmocka_unit_test_teardown(weight_gradients_ask_for_pages, reset),
         cmocka_unit_test_teardown(tiles_fit_the_registers, reset),
+        cmocka_unit_test_teardown(short_rows_are_put_together, reset),
         cmocka_unit_test_teardown(images_are_chained, reset),
         cmocka_unit_test_teardown(what_needs_all_images_waits, reset),
         cmocka_unit_test_teardown(other_images_are_not_chained, reset),
