@@ -17,6 +17,7 @@
 #include "ir/rows.h"
 #include "passes/passes.h"
 #include "passes/rewrite.h"
+#include "passes/touches.h"
 #include "support/diag.h"
 
 enum {
@@ -30,16 +31,15 @@ enum {
 #define NOWHERE UINT32_MAX // no group
 
 typedef Vec(Node *) NodeList;
+typedef Vec(uint32_t) Indices;
 
 /// What becomes a kernel.
 typedef struct Group {
     NodeList units;   // ascending ids
-    uint8_t *touched; // by id: TOUCHED, COMPUTED
-    NodeList reached; // those of which `touched` says something
-    bool merged;      // into another: no more
+    NodeList reached; // what it reads or computes: as Fuse.touches has it
+    bool merged;      // into another: no more, and touches nothing
+    bool is_single;   // is among Fuse.singles
 } Group;
-
-enum { TOUCHED = 1, COMPUTED = 2 }; // read or computed; computed
 
 /// What units compute and read.
 typedef struct Cone {
@@ -56,6 +56,8 @@ typedef struct Fuse {
     uint8_t *is_unit;     // by node id
     uint32_t *group_of;   // by node id: of a unit that has been placed; else NOWHERE
     Vec(Group *) groups;  // in order of execution, merged ones among them
+    Touches touches;      // who reads or computes a node
+    Indices singles;      // groups whose first unit had one element
     Vec(Node *) late;     // writes that are copies at the end
     NodeList repeated;    // by descending ids: stored since several groups would compute them
     NodeList *reads;      // by storage
@@ -253,30 +255,25 @@ static bool units_fit(Fuse *fuse, const NodeList *units, uint32_t index) {
 // ---- order
 // -------------------------------------------------------------------------------------------
 
-static bool reads_group(const Fuse *fuse, const Group *later, const Group *earlier) {
-    (void)fuse;
-    for (size_t i = 0; i < earlier->units.count; i++) {
-        if (later->touched[earlier->units.at[i]->id])
-            return true;
-    }
-    return false;
+static void forget_touched(Fuse *fuse, uint32_t index) {
+    Group *group = fuse->groups.at[index];
+    for (size_t i = 0; i < group->reached.count; i++)
+        touches_remove(&fuse->touches, group->reached.at[i]->id, index);
+    group->reached.count = 0;
 }
 
-static void touch(Fuse *fuse, Group *group, Node *node, uint8_t how) {
-    group->touched[node->id] = how;
-    vec_push(fuse->scratch, &group->reached, node);
+static void touch(Fuse *fuse, uint32_t index, Node *node, bool computed) {
+    touches_add(&fuse->touches, node->id, index, computed);
+    vec_push(fuse->scratch, &fuse->groups.at[index]->reached, node);
 }
 
 static void set_touched(Fuse *fuse, uint32_t index) {
-    Group *group = fuse->groups.at[index];
-    Cone cone = cone_of(fuse, fuse->trial, &group->units, index);
-    for (size_t i = 0; i < group->reached.count; i++)
-        group->touched[group->reached.at[i]->id] = 0;
-    group->reached.count = 0;
+    Cone cone = cone_of(fuse, fuse->trial, &fuse->groups.at[index]->units, index);
+    forget_touched(fuse, index);
     for (size_t i = 0; i < cone.loaded.count; i++)
-        touch(fuse, group, cone.loaded.at[i], TOUCHED);
+        touch(fuse, index, cone.loaded.at[i], false);
     for (size_t i = 0; i < cone.computed.count; i++)
-        touch(fuse, group, cone.computed.at[i], TOUCHED | COMPUTED);
+        touch(fuse, index, cone.computed.at[i], true);
     arena_reset(fuse->trial);
 }
 
@@ -295,24 +292,29 @@ static void put_units(Fuse *fuse, uint32_t index, const NodeList *units) {
     group->units = *units;
     for (size_t i = 0; i < units->count; i++)
         fuse->group_of[units->at[i]->id] = index;
+    if (!group->is_single && units->count && type_count(&units->at[0]->type) == 1) {
+        group->is_single = true;
+        vec_push(fuse->scratch, &fuse->singles, index);
+    }
     set_touched(fuse, index);
 }
 
 // Whether some group between the two reads `from`, or `to` reads it: what keeps them from meeting
 // there.
 static bool one_between_reads(const Fuse *fuse, uint32_t from, uint32_t to) {
-    for (uint32_t i = from + 1; i < to; i++) {
-        const Group *between = fuse->groups.at[i];
-        if (!between->merged && reads_group(fuse, between, fuse->groups.at[from]))
+    const NodeList *units = &fuse->groups.at[from]->units;
+    for (size_t i = 0; i < units->count; i++) {
+        if (touches_any_between(&fuse->touches, units->at[i]->id, from, to))
             return true;
     }
     return false;
 }
 
 static bool reads_one_between(const Fuse *fuse, uint32_t from, uint32_t to) {
-    for (uint32_t i = from + 1; i < to; i++) {
-        const Group *between = fuse->groups.at[i];
-        if (!between->merged && reads_group(fuse, fuse->groups.at[to], between))
+    const NodeList *reached = &fuse->groups.at[to]->reached;
+    for (size_t i = 0; i < reached->count; i++) {
+        uint32_t group = fuse->group_of[reached->at[i]->id];
+        if (group > from && group < to)
             return true;
     }
     return false;
@@ -330,6 +332,7 @@ static bool try_move(Fuse *fuse, uint32_t moved, uint32_t stays) {
         return false;
     }
     put_units(fuse, stays, &units);
+    forget_touched(fuse, moved);
     a->merged = true;
     return true;
 }
@@ -355,15 +358,6 @@ static bool try_merge(Fuse *fuse, uint32_t from, uint32_t to) {
 
 // ---- placing
 // -----------------------------------------------------------------------------------------
-
-static bool reads_storage(const Fuse *fuse, const Group *group, int64_t storage) {
-    const NodeList *reads = &fuse->reads[storage];
-    for (size_t i = 0; i < reads->count; i++) {
-        if (group->touched[reads->at[i]->id])
-            return true;
-    }
-    return false;
-}
 
 /// Between which groups a unit may stand: after what it reads, not after what overwrites that.
 typedef struct Range {
@@ -393,31 +387,46 @@ static Range range_of(const Fuse *fuse, const Node *unit, const Cone *cone) {
     Range range = {0, (uint32_t)fuse->groups.count, false};
     find_range(fuse, &cone->loaded, unit, &range);
     find_range(fuse, &cone->computed, unit, &range);
-    for (uint32_t i = range.first; unit->op == OP_write && i < fuse->groups.count; i++) {
-        const Group *group = fuse->groups.at[i];
-        if (!group->merged && reads_storage(fuse, group, unit->attrs->storage))
-            range.first = i;
+    const NodeList *reads = unit->op == OP_write ? &fuse->reads[unit->attrs->storage] : NULL;
+    for (size_t i = 0; reads && i < reads->count; i++) {
+        const TouchList *touches = &fuse->touches.of[reads->at[i]->id];
+        if (touches->count && vec_last(touches).group > range.first)
+            range.first = vec_last(touches).group;
     }
     return range;
 }
 
 // Something worth sharing is touched by both: a unit, or as much memory as the unit has elements.
-static bool shares_any(const Fuse *fuse, const Group *group, const Node *unit,
-                       const NodeList *nodes) {
+static void add_sharing(const Fuse *fuse, const Node *unit, const NodeList *nodes, Indices *found) {
     for (size_t i = 0; i < nodes->count; i++) {
         const Node *node = nodes->at[i];
-        if (group->touched[node->id] && (fuse->is_unit[node->id] || is_load(node)) &&
-            type_count(&node->type) >= type_count(&unit->type) && type_count(&node->type) > 1)
-            return true;
+        const TouchList *touches = &fuse->touches.of[node->id];
+        if (!(fuse->is_unit[node->id] || is_load(node)) ||
+            type_count(&node->type) < type_count(&unit->type) || type_count(&node->type) == 1)
+            continue;
+        for (size_t k = 0; k < touches->count; k++)
+            vec_push(fuse->scratch, found, touches->at[k].group);
     }
-    return false;
 }
 
-static bool shares(const Fuse *fuse, const Group *group, const Node *unit, const Cone *cone) {
-    if (type_count(&unit->type) == 1 && type_count(&group->units.at[0]->type) == 1)
-        return true;
-    return shares_any(fuse, group, unit, &cone->loaded) ||
-           shares_any(fuse, group, unit, &cone->computed);
+static int by_index(const void *a, const void *b) {
+    const uint32_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+/// The groups that share something with the unit, or have one element as it does: ascending, some
+/// more than once.
+static Indices find_sharing(const Fuse *fuse, const Node *unit, const Cone *cone) {
+    Indices found = {0};
+    add_sharing(fuse, unit, &cone->loaded, &found);
+    add_sharing(fuse, unit, &cone->computed, &found);
+    for (size_t i = 0; type_count(&unit->type) == 1 && i < fuse->singles.count; i++) {
+        const Group *group = fuse->groups.at[fuse->singles.at[i]];
+        if (!group->merged && group->units.count && type_count(&group->units.at[0]->type) == 1)
+            vec_push(fuse->scratch, &found, fuse->singles.at[i]);
+    }
+    qsort(found.at, found.count, sizeof *found.at, by_index);
+    return found;
 }
 
 static bool try_join(Fuse *fuse, uint32_t index, Node *unit) {
@@ -436,7 +445,6 @@ static bool try_join(Fuse *fuse, uint32_t index, Node *unit) {
 static uint32_t append_group(Fuse *fuse, Node *unit) {
     Group *group = arena_new(fuse->scratch, Group);
     NodeList units = {0};
-    group->touched = arena_array(fuse->scratch, uint8_t, fuse->graph->nodes.count);
     vec_push(fuse->scratch, &units, unit);
     vec_push(fuse->scratch, &fuse->groups, group);
     uint32_t index = (uint32_t)fuse->groups.count - 1;
@@ -521,13 +529,13 @@ static void place(Fuse *fuse, Node *unit) {
     vec_push(fuse->scratch, &one, unit);
     Cone cone = cone_of(fuse, fuse->scratch, &one, (uint32_t)fuse->groups.count);
     Range range = range_of(fuse, unit, &cone);
+    Indices sharing = find_sharing(fuse, unit, &cone);
     uint32_t index = NOWHERE;
-    for (uint32_t i = range.first; i < fuse->groups.count && i <= range.last; i++) {
-        const Group *group = fuse->groups.at[i];
-        if (group->merged || !shares(fuse, group, unit, &cone) || !try_join(fuse, i, unit))
-            continue;
-        index = i;
-        break;
+    for (size_t i = 0; index == NOWHERE && i < sharing.count; i++) {
+        uint32_t group = sharing.at[i];
+        if (group >= range.first && group <= range.last &&
+            (i == 0 || group != sharing.at[i - 1]) && try_join(fuse, group, unit))
+            index = group;
     }
     if (index == NOWHERE) {
         if (range.bounded)
@@ -609,35 +617,26 @@ static uint32_t cone_cost(const Fuse *fuse, const Node *node, uint32_t index, in
 
 // The groups from `index` on that touch the node.
 static void touch_again(Fuse *fuse, const Node *node, uint32_t index) {
-    for (uint32_t i = index; i < fuse->groups.count; i++) {
-        if (!fuse->groups.at[i]->merged && fuse->groups.at[i]->touched[node->id])
-            set_touched(fuse, i);
+    const TouchList *touches = &fuse->touches.of[node->id];
+    Indices again = {0};
+    for (size_t i = 0; i < touches->count; i++) {
+        if (touches->at[i].group >= index)
+            vec_push(fuse->scratch, &again, touches->at[i].group);
     }
-}
-
-// By node id: how many groups compute it. Storing a value takes others from groups and adds none.
-static uint32_t *count_computing(Fuse *fuse) {
-    uint32_t *count = arena_array(fuse->scratch, uint32_t, fuse->graph->nodes.count);
-    for (uint32_t i = 0; i < fuse->groups.count; i++) {
-        const Group *group = fuse->groups.at[i];
-        for (size_t k = 0; !group->merged && k < group->reached.count; k++) {
-            uint32_t id = group->reached.at[k]->id;
-            count[id] += (group->touched[id] & COMPUTED) != 0;
-        }
-    }
-    return count;
+    for (size_t i = 0; i < again.count; i++)
+        set_touched(fuse, again.at[i]);
 }
 
 // The value becomes a unit of the first group that computes it, if it fits there.
 static void store_repeated(Fuse *fuse, Node *node) {
+    const TouchList *touches = &fuse->touches.of[node->id];
     uint32_t first = NOWHERE, users = 0;
     if (fuse->is_unit[node->id] || is_free(node) || !cost_of(node))
         return;
-    for (uint32_t i = 0; i < fuse->groups.count; i++) {
-        const Group *group = fuse->groups.at[i];
-        if (group->merged || !(group->touched[node->id] & COMPUTED))
+    for (size_t i = 0; i < touches->count; i++) {
+        if (!touches->at[i].computed)
             continue;
-        first = first == NOWHERE ? i : first;
+        first = first == NOWHERE ? touches->at[i].group : first;
         users++;
     }
     if (users < 2)
@@ -655,9 +654,10 @@ static void store_repeated(Fuse *fuse, Node *node) {
 }
 
 static bool all_fit(Fuse *fuse, const Node *node) {
-    for (uint32_t i = 0; i < fuse->groups.count; i++) {
-        const Group *group = fuse->groups.at[i];
-        if (!group->merged && group->touched[node->id] && !units_fit(fuse, &group->units, i))
+    const TouchList *touches = &fuse->touches.of[node->id];
+    for (size_t i = 0; i < touches->count; i++) {
+        uint32_t index = touches->at[i].group;
+        if (!units_fit(fuse, &fuse->groups.at[index]->units, index))
             return false;
     }
     return true;
@@ -730,6 +730,7 @@ static void begin(Fuse *fuse) {
     size_t count = fuse->graph->nodes.count;
     size_t storages = fuse->graph->module->storages.count;
     fuse->visited = arena_array(fuse->scratch, uint32_t, count);
+    fuse->touches = touches_of(fuse->scratch, count);
     fuse->reads = arena_alloc_array(fuse->scratch, storages, sizeof *fuse->reads);
     fuse->is_unit = arena_array(fuse->scratch, uint8_t, count);
     fuse->group_of = arena_array(fuse->scratch, uint32_t, count);
@@ -777,11 +778,8 @@ static void fuse_groups(Fuse *fuse) {
                 place(fuse, node);
         }
     }
-    const uint32_t *computing = count_computing(fuse);
-    for (size_t i = graph->nodes.count; i-- > 0;) {
-        if (computing[i] > 1)
-            store_repeated(fuse, graph->nodes.at[i]);
-    }
+    for (size_t i = graph->nodes.count; i-- > 0;)
+        store_repeated(fuse, graph->nodes.at[i]);
     for (size_t i = fuse->repeated.count; i-- > 0;) // from the first on
         reconsider(fuse, fuse->repeated.at[i]);
 }
