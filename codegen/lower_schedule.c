@@ -142,7 +142,8 @@ static void plan_rows(Schedule *s) {
     Lower *l = s->l;
     Space *rows = &s->space[0];
     s->space_count = 1;
-    s->has_rows = rows_of(l->arena, l->graph, source->node, source->node_count, source->stored,
+    RowLabels *label = arena_array(l->arena, RowLabels, l->graph->nodes.count);
+    s->has_rows = rows_of(label, source->node, source->node_count, source->stored,
                           source->stored_count, &s->rows);
     if (s->has_rows) {
         for (uint32_t i = 0; i < s->rows.rank; i++)

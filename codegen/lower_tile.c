@@ -302,9 +302,11 @@ int64_t lower_tiles(Lower *l) {
         if (op_has(source->node[i]->op, CONTRACTS))
             c.node = source->node[i];
     }
-    if (!c.node || !dtype_is_float(c.node->type.dtype) ||
-        !rows_of(l->arena, l->graph, source->node, source->node_count, source->stored,
-                 source->stored_count, &c.rows))
+    if (!c.node || !dtype_is_float(c.node->type.dtype))
+        return 0;
+    RowLabels *label = arena_array(l->arena, RowLabels, l->graph->nodes.count);
+    if (!rows_of(label, source->node, source->node_count, source->stored, source->stored_count,
+                 &c.rows))
         return 0;
     for (uint32_t i = 0; i < source->stored_count; i++) {
         const Node *stored = source->stored[i];

@@ -7,19 +7,20 @@
 
 #include <string.h>
 
-typedef struct Labelling {
-    const Graph *graph;
-    const uint8_t *member; // by id
-    Rows *rows;
-} Labelling;
-
 bool node_sums(const Node *node) {
     return op_has(node->op, REDUCES) || op_has(node->op, CONTRACTS);
 }
 
-static const RowLabels *labels_of(const Labelling *at, const Node *node) {
-    const RowLabels *labels = &at->rows->label[node->id];
-    return at->member[node->id] && labels->known ? labels : NULL;
+static const RowLabels *labels_of(const Rows *at, const Node *node) {
+    const RowLabels *labels = &at->label[node->id];
+    return labels->member && labels->known ? labels : NULL;
+}
+
+static void set_labels(const Rows *at, const Node *node, const RowLabels *labels) {
+    RowLabels *to = &at->label[node->id];
+    bool member = to->member;
+    *to = *labels;
+    to->member = member;
 }
 
 // ---- shapes of rows --------------------------------------------------------------------------------
@@ -78,7 +79,7 @@ static bool same_labels(const RowLabels *a, const RowLabels *b, int rank) {
 // ---- forward -----------------------------------------------------------------------------------------
 
 // Aligned at the last axes; an axis along which labelled operands are repeated lies within the row.
-static bool map_labels(const Labelling *at, const Node *node, RowLabels *labels) {
+static bool map_labels(const Rows *at, const Node *node, RowLabels *labels) {
     bool seen[MAX_RANK] = {false};
     *labels = (RowLabels){0};
     for (uint32_t k = 0; k < node->arity; k++) {
@@ -163,7 +164,7 @@ static bool keeps_axis(const Node *node, int axis) {
     }
 }
 
-static bool view_labels(const Labelling *at, const Node *node, RowLabels *labels) {
+static bool view_labels(const Rows *at, const Node *node, RowLabels *labels) {
     const RowLabels *from = labels_of(at, node->operand[0]);
     const Type *x = &node->operand[0]->type;
     switch ((int)node->op) {
@@ -210,12 +211,12 @@ static bool has_row_twice(const RowLabels *labels, int rank) {
     return false;
 }
 
-static bool forward(const Labelling *at, const Node *node, RowLabels *labels) {
+static bool forward(const Rows *at, const Node *node, RowLabels *labels) {
     bool any = false;
     for (uint32_t k = 0; k < node->arity; k++)
         any |= labels_of(at, node->operand[k]) != NULL;
     if (node_sums(node)) {
-        if (!has_row_shape(at->rows, &node->type) || (any && !sums_whole_axes(node)))
+        if (!has_row_shape(at, &node->type) || (any && !sums_whole_axes(node)))
             return false;
         const RowLabels *from = any ? labels_of(at, node->operand[0]) : NULL;
         RowLabels wanted = sums_whole_axes(node) ? summed_labels(node) : (RowLabels){0};
@@ -233,13 +234,13 @@ static bool forward(const Labelling *at, const Node *node, RowLabels *labels) {
 
 // ---- backward ----------------------------------------------------------------------------------------
 
-static void backward(const Labelling *at, const Node *node) {
+static void backward(const Rows *at, const Node *node) {
     const RowLabels *labels = labels_of(at, node);
     RowLabels wanted;
     if (sums_whole_axes(node)) {
         wanted = summed_labels(node);
         if (!labels_of(at, node->operand[0]))
-            at->rows->label[node->operand[0]->id] = wanted;
+            set_labels(at, node->operand[0], &wanted);
         return;
     }
     if (!labels || node_sums(node))
@@ -247,13 +248,12 @@ static void backward(const Labelling *at, const Node *node) {
     bool same = op_has(node->op, MAPS) || op_has(node->op, EFFECT) || node->op == OP_relayout;
     for (uint32_t k = 0; k < node->arity; k++) {
         const Node *x = node->operand[k];
-        RowLabels *to = &at->rows->label[x->id];
-        if (to->known)
+        if (at->label[x->id].known)
             continue;
         if (same && type_same_shape(&x->type, &node->type))
-            *to = *labels;
+            set_labels(at, x, labels);
         else if (node->op == OP_reshape && reshape_labels(&node->type, labels, &x->type, &wanted))
-            *to = wanted;
+            set_labels(at, x, &wanted);
     }
 }
 
@@ -267,28 +267,30 @@ static bool names_each_row(const Rows *rows, const Node *node) {
     return labels->known && seen == (1u << rows->rank) - 1;
 }
 
-bool rows_of(Arena *arena, const Graph *graph, Node *const *node, uint32_t node_count,
-             Node *const *stored, uint32_t stored_count, Rows *rows) {
-    uint8_t *member = arena_array(arena, uint8_t, graph->nodes.count);
+bool rows_of(RowLabels *label, Node *const *node, uint32_t node_count, Node *const *stored,
+             uint32_t stored_count, Rows *rows) {
     const Node *first = NULL;
-    *rows = (Rows){.label = arena_array(arena, RowLabels, graph->nodes.count)};
+    *rows = (Rows){.label = label};
     for (uint32_t i = 0; i < node_count; i++) {
-        member[node[i]->id] = 1;
+        for (uint32_t k = 0; k < node[i]->arity; k++)
+            label[node[i]->operand[k]->id] = (RowLabels){0};
+    }
+    for (uint32_t i = 0; i < node_count; i++) {
+        label[node[i]->id] = (RowLabels){.member = true};
         if (!first && node_sums(node[i]))
             first = node[i];
     }
     if (!first)
         return false;
     rows->rank = long_axes(&first->type, rows->extent);
-    Labelling at = {graph, member, rows};
     for (uint32_t i = 0; i < node_count; i++) {
         RowLabels labels = {0};
-        if (!forward(&at, node[i], &labels) || has_row_twice(&labels, node[i]->type.rank))
+        if (!forward(rows, node[i], &labels) || has_row_twice(&labels, node[i]->type.rank))
             return false;
-        rows->label[node[i]->id] = labels;
+        set_labels(rows, node[i], &labels);
     }
     for (uint32_t i = node_count; i-- > 0;)
-        backward(&at, node[i]);
+        backward(rows, node[i]);
     for (uint32_t i = 0; i < stored_count; i++) {
         if (!names_each_row(rows, stored[i]))
             return false;
@@ -300,11 +302,16 @@ bool rows_of(Arena *arena, const Graph *graph, Node *const *node, uint32_t node_
 
 // Taints what is computed from x; all of that must be elementwise and of x's shape. With reductions in
 // the kernel the shape must be that of the rows too, whose values are stored together at their end.
-bool kernel_keeps_step(Arena *arena, const Graph *graph, Node *const *node, uint32_t node_count,
-                       const uint8_t *x, const Type *type) {
-    uint8_t *taint = arena_array(arena, uint8_t, graph->nodes.count);
+bool kernel_keeps_step(uint8_t *taint, Node *const *node, uint32_t node_count, Node *const *x,
+                       size_t x_count, const Type *type) {
     int64_t rows[MAX_RANK], extent[MAX_RANK];
-    memcpy(taint, x, graph->nodes.count);
+    for (uint32_t i = 0; i < node_count; i++) {
+        taint[node[i]->id] = 0;
+        for (uint32_t k = 0; k < node[i]->arity; k++)
+            taint[node[i]->operand[k]->id] = 0;
+    }
+    for (size_t i = 0; i < x_count; i++)
+        taint[x[i]->id] = 1;
     for (uint32_t i = 0; i < node_count; i++) {
         const Node *here = node[i];
         uint32_t rank = long_axes(&here->type, rows);

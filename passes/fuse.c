@@ -53,6 +53,8 @@ typedef struct Fuse {
     Arena *trial;      // reset after each question
     uint32_t *visited; // by node id: the last walk that came by
     uint32_t walk;
+    uint8_t *mark;        // by node id, of one question
+    RowLabels *label;     // so too
     uint8_t *is_unit;     // by node id
     uint32_t *group_of;   // by node id: of a unit that has been placed; else NOWHERE
     Vec(Group *) groups;  // in order of execution, merged ones among them
@@ -158,7 +160,13 @@ static bool same_domain(const Node *a, const Node *b) {
 
 // By node id: whether some of the kernel's own reductions are behind it.
 static const uint8_t *mark_behind_sums(Fuse *fuse, const NodeList *nodes) {
-    uint8_t *waits = arena_array(fuse->trial, uint8_t, fuse->graph->nodes.count);
+    uint8_t *waits = fuse->mark;
+    for (size_t i = 0; i < nodes->count; i++) {
+        const Node *node = nodes->at[i];
+        for (uint32_t k = 0; k < node->arity; k++)
+            waits[node->operand[k]->id] = 0;
+        waits[node->id] = 0;
+    }
     for (size_t i = 0; i < nodes->count; i++) {
         const Node *node = nodes->at[i];
         for (uint32_t k = 0; k < node->arity; k++)
@@ -187,8 +195,8 @@ static int64_t most_summed(const NodeList *nodes) {
 static bool rows_fit(Fuse *fuse, const NodeList *nodes, const NodeList *units) {
     Rows rows;
     int64_t summed = most_summed(nodes);
-    if (!rows_of(fuse->trial, fuse->graph, nodes->at, (uint32_t)nodes->count, units->at,
-                 (uint32_t)units->count, &rows))
+    if (!rows_of(fuse->label, nodes->at, (uint32_t)nodes->count, units->at, (uint32_t)units->count,
+                 &rows))
         return false;
     int64_t count = 1;
     for (uint32_t i = 0; i < rows.rank; i++)
@@ -209,17 +217,13 @@ static bool rows_fit(Fuse *fuse, const NodeList *nodes, const NodeList *units) {
 
 // Every storage that is written here may be written in place.
 static bool writes_fit(Fuse *fuse, const NodeList *nodes, const NodeList *units) {
-    const Graph *graph = fuse->graph;
     for (size_t i = 0; i < units->count; i++) {
         const Node *write = units->at[i];
         if (write->op != OP_write)
             continue;
         const NodeList *list = &fuse->reads[write->attrs->storage];
-        uint8_t *reads = arena_array(fuse->trial, uint8_t, graph->nodes.count);
-        for (size_t k = 0; k < list->count; k++)
-            reads[list->at[k]->id] = 1;
-        if (list->count && !kernel_keeps_step(fuse->trial, graph, nodes->at, (uint32_t)nodes->count,
-                                              reads, &write->type))
+        if (list->count && !kernel_keeps_step(fuse->mark, nodes->at, (uint32_t)nodes->count,
+                                              list->at, list->count, &write->type))
             return false;
     }
     return true;
@@ -730,6 +734,8 @@ static void begin(Fuse *fuse) {
     size_t count = fuse->graph->nodes.count;
     size_t storages = fuse->graph->module->storages.count;
     fuse->visited = arena_array(fuse->scratch, uint32_t, count);
+    fuse->mark = arena_array(fuse->scratch, uint8_t, count);
+    fuse->label = arena_array(fuse->scratch, RowLabels, count);
     fuse->touches = touches_of(fuse->scratch, count);
     fuse->reads = arena_alloc_array(fuse->scratch, storages, sizeof *fuse->reads);
     fuse->is_unit = arena_array(fuse->scratch, uint8_t, count);

@@ -55,21 +55,17 @@ static void find_lives(Lives *lives) {
 }
 
 // A value of the same type that dies in `kernel` where `node` is stored, and may be overwritten.
-static Life *find_dying(Lives *lives, const Kernel *kernel, const Node *node) {
-    const Graph *graph = lives->graph;
+static Life *find_dying(Lives *lives, const Kernel *kernel, const Node *node, uint8_t *taint) {
     for (uint32_t i = 0; i < kernel->node_count; i++) {
         const Node *user = kernel->node[i];
         for (uint32_t j = 0; j < user->arity; j++) {
-            const Node *x = user->operand[j];
+            Node *x = user->operand[j];
             uint32_t index = lives->of[x->id];
             Life *life = index ? &lives->at[index - 1] : NULL;
             if (!life || life->last != kernel->id || life->first == kernel->id ||
                 !type_equal(&x->type, &node->type))
                 continue;
-            uint8_t *is_x = arena_array(lives->scratch, uint8_t, graph->nodes.count);
-            is_x[x->id] = 1;
-            if (kernel_keeps_step(lives->scratch, graph, kernel->node, kernel->node_count, is_x,
-                                  &x->type))
+            if (kernel_keeps_step(taint, kernel->node, kernel->node_count, &x, 1, &x->type))
                 return life;
         }
     }
@@ -78,13 +74,14 @@ static Life *find_dying(Lives *lives, const Kernel *kernel, const Node *node) {
 
 // What was taken over is forgotten as a value, so that it is not taken over twice.
 static void find_in_place(Lives *lives) {
+    uint8_t *taint = arena_array(lives->scratch, uint8_t, lives->graph->nodes.count + 1);
     for (uint32_t k = 0; k < lives->graph->kernels.count; k++) {
         const Kernel *kernel = lives->graph->kernels.at[k];
         for (uint32_t i = 0; i < kernel->stored_count; i++) {
             uint32_t index = lives->of[kernel->stored[i]->id];
             if (!index)
                 continue;
-            Life *dying = find_dying(lives, kernel, kernel->stored[i]);
+            Life *dying = find_dying(lives, kernel, kernel->stored[i], taint);
             if (!dying)
                 continue;
             lives->at[index - 1].place = dying->place;
