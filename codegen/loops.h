@@ -68,7 +68,7 @@ typedef enum ExprKind {
     E_LOCAL,  // element of a local array
     E_LOAD,   // element of a buffer at a flat element index
     E_APPLY,  // scalar op on operands
-    E_EXTENT, // a run-time argument of the kernel (S_INDEX): what differs between batch sizes
+    E_EXTENT, // a run-time argument of the kernel (S_INDEX): what differs between its launches
     E_FRAME,  // a field of the frame: FRAME_SEED, FRAME_ITERATION (S_INDEX)
     E_RANGE,  // RANGE_LO, RANGE_HI, RANGE_THREAD: this thread's share, for calls
 } ExprKind;

@@ -82,6 +82,10 @@ static Launch lower_kernel(LoopProgram *program, Arena *scratch, const Graph *gr
         argument[launch.argument_count++] = l->argument.at[i];
     }
     launch.argument = argument;
+    int64_t *extent = arena_array(program->arena, int64_t, l->extent.count);
+    for (size_t i = 0; i < l->extent.count; i++)
+        extent[launch.extent_count++] = l->extent.at[i];
+    launch.extent = extent;
     launch.falls = falls;
     for (uint32_t i = 0; i < source->node_count; i++) {
         if (op_has(source->node[i]->op, CONTRACTS))

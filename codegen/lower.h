@@ -71,6 +71,7 @@ typedef struct Lower {
     const uint8_t *member; // by node id: computed in this kernel
     uint32_t *buffer_slot; // by node id: index + 1 of its loop buffer
     Vec(Buffer) argument;  // by loop buffer; that of scratch is of no meaning
+    Vec(int64_t) extent;   // of the launch: by loop_extent()
 
     Scope scope[MAX_SCOPES];
     uint32_t top; // index of the innermost open scope

@@ -3,7 +3,8 @@
 #include "codegen/lower_rules.h"
 #include "support/diag.h"
 
-// Element i of a draw is a function of i, so any cut into chunks gives the same numbers.
+// Element i of a draw is a function of i, so any cut into chunks gives the same numbers. The stream is
+// an argument of the launch: draws of one size are one kernel.
 int64_t lower_draws(Lower *l) {
     enum { CHUNK = 4096 };
     const Node *node = l->source->stored[0];
@@ -14,13 +15,15 @@ int64_t lower_draws(Lower *l) {
     int64_t count = type_count(&node->type);
     int64_t chunks = ceil_div(count, CHUNK);
     uint32_t buffer = lower_buffer(l, node, true);
+    LoopExpr *stream = x_extent(kernel, loop_extent(kernel));
+    vec_push(l->arena, &l->extent, (int64_t)node->attrs->stream);
     LoopExpr *p = scope_open_for(l, LOOP_PARALLEL, "p", x_int(kernel, 0), x_int(kernel, chunks), 1);
     LoopExpr *begin = x_mul(kernel, p, CHUNK);
     LoopExpr *end = x_offset(kernel, begin, CHUNK);
     LoopExpr *argument[] = {
         x_load(kernel, buffer, x_int(kernel, 0)),     begin,
         x2(kernel, X_min, end, x_int(kernel, count)), x_frame(kernel, FRAME_SEED),
-        x_int(kernel, node->attrs->stream),           x_frame(kernel, FRAME_ITERATION)};
+        stream,                                       x_frame(kernel, FRAME_ITERATION)};
     loop_call(kernel, l->scope[l->top].body, entry, argument, 6);
     scope_close(l);
     return chunks;
