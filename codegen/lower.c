@@ -47,26 +47,51 @@ static void find_in_place(Lower *l) {
     }
 }
 
-static Launch lower_kernel(LoopProgram *program, Arena *scratch, const Graph *graph,
-                           const Kernel *source, int64_t registers) {
-    size_t count = graph->nodes.count;
-    uint8_t *member = arena_array(scratch, uint8_t, count);
-    for (uint32_t i = 0; i < source->node_count; i++)
-        member[source->node[i]->id] = 1;
+static NodeRoom make_room(Arena *arena, size_t count) {
+    return (NodeRoom){
+        .member = arena_array(arena, uint8_t, count),
+        .buffer_slot = arena_array(arena, uint32_t, count),
+        .memo = arena_array(arena, Memo *, count),
+        .label = arena_array(arena, RowLabels, count),
+        .level = arena_array(arena, uint32_t, count),
+        .known = arena_alloc_array(arena, count, sizeof(Value[2])),
+    };
+}
+
+void lower_forget(Lower *l) {
+    for (uint32_t i = 0; i < l->source->node_count; i++) {
+        const Node *node = l->source->node[i];
+        l->room.buffer_slot[node->id] = 0;
+        l->room.memo[node->id] = NULL;
+        for (uint32_t k = 0; k < node->arity; k++) {
+            l->room.buffer_slot[node->operand[k]->id] = 0;
+            l->room.memo[node->operand[k]->id] = NULL;
+        }
+    }
+}
+
+static void set_members(Lower *l, uint8_t member) {
+    for (uint32_t i = 0; i < l->source->node_count; i++)
+        l->room.member[l->source->node[i]->id] = member;
+}
+
+static Launch lower_kernel(LoopProgram *program, Arena *scratch, const NodeRoom *room,
+                           const Graph *graph, const Kernel *source, int64_t registers) {
     Lower *l = arena_new(scratch, Lower);
     l->arena = scratch;
     l->graph = graph;
     l->source = source;
-    l->member = member;
-    l->buffer_slot = arena_array(scratch, uint32_t, count);
-    l->memo = arena_array(scratch, Memo *, count);
+    l->room = *room;
     l->kept = program->arena;
     l->name = kernel_name(program->arena, source);
     l->registers = registers;
     l->kernel = loop_kernel_new(program->arena, l->name);
     l->scope[0] = (Scope){&l->kernel->body, NULL, ++l->serial};
 
+    lower_forget(l);
+    set_members(l, 1);
     int64_t iterations = lower_loops(l);
+    set_members(l, 0);
     Launch launch = {.iterations = iterations, .source = source};
     find_in_place(l);
     const char *wrong = loop_kernel_verify(l->kernel, scratch);
@@ -122,7 +147,7 @@ static size_t most_launches(const LoopProgram *program) {
 
 LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOptions *options) {
     LoopProgram *program = loop_program_new(arena);
-    Arena scratch = {0};
+    Arena scratch = {0}, rooms = {0};
     int64_t bytes = options->register_bytes ? options->register_bytes
                                             : codegen_register_bytes(options->target_cpu);
     int64_t registers = bytes / VECTOR_BYTES;
@@ -131,11 +156,14 @@ LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOpti
         LoopGraph *loops = arena_new(arena, LoopGraph);
         loops->graph = graph;
         loops->name = graph->name;
+        NodeRoom room = make_room(&rooms, graph->nodes.count);
         for (size_t k = 0; k < graph->kernels.count; k++) {
             vec_push(arena, &loops->launches,
-                     lower_kernel(program, &scratch, graph, graph->kernels.at[k], registers));
+                     lower_kernel(program, &scratch, &room, graph, graph->kernels.at[k],
+                                  registers));
             arena_reset(&scratch);
         }
+        arena_reset(&rooms);
         vec_push(arena, &program->graphs, loops);
     }
     program->chain_offset = (program->thread_bytes + 63) / 64 * 64;
@@ -149,5 +177,6 @@ LoopProgram *codegen_lower(Arena *arena, const Module *module, const CodegenOpti
     }
     program->profile = options->profile;
     arena_release(&scratch);
+    arena_release(&rooms);
     return program;
 }

@@ -17,6 +17,7 @@
 #include "codegen/chain.h"
 #include "codegen/codegen.h"
 #include "codegen/loops.h"
+#include "ir/rows.h"
 
 /// An index along one axis, which holds only inside scope `guard` (of a condition that keeps it in
 /// range, or of the loop where a number read from memory was named).
@@ -60,6 +61,17 @@ typedef struct Split {
     int64_t inner;
 } Split;
 
+/// What is known of nodes, by id: made once for a graph, whose kernels take turns. Of a kernel only its
+/// nodes and their operands have a say.
+typedef struct NodeRoom {
+    uint8_t *member;       // computed in this kernel
+    uint32_t *buffer_slot; // index + 1 of its loop buffer
+    Memo **memo;
+    RowLabels *label;
+    uint32_t *level;   // sweeps that must be done before it
+    Value (*known)[2]; // results of parts
+} NodeRoom;
+
 typedef struct Lower {
     Arena *arena; // scratch
     Arena *kept;  // of the program: kernels that stay
@@ -68,8 +80,7 @@ typedef struct Lower {
     const Kernel *source;
     LoopKernel *kernel;
     int64_t registers;     // vectors of a tile that the processor's registers hold
-    const uint8_t *member; // by node id: computed in this kernel
-    uint32_t *buffer_slot; // by node id: index + 1 of its loop buffer
+    NodeRoom room;
     Vec(Buffer) argument;  // by loop buffer; that of scratch is of no meaning
     Vec(int64_t) extent;   // of the launch: by loop_extent()
 
@@ -77,7 +88,6 @@ typedef struct Lower {
     uint32_t top; // index of the innermost open scope
     uint32_t serial;
     Vec(uint32_t) var_depth, let_depth; // by index
-    Memo **memo;                        // by node id
 
     bool trial;
     uint32_t nest;                    // the sweep at work; 0: none
@@ -102,6 +112,8 @@ Ix lower_flat(Lower *l, const Type *type, const Ix *ix);
 void lower_reindex(Lower *l, const Type *from, const Ix *ix, const Type *to, Ix *result);
 /// The loop buffer of a node that lies in memory; `store`: it is written to.
 uint32_t lower_buffer(Lower *l, const Node *node, bool store);
+/// Its nodes have no buffers and no known elements any more: another run begins.
+void lower_forget(Lower *l);
 /// Notes that the buffer of `node` is read or written at `ix`.
 void lower_note_place(Lower *l, const Node *node, uint32_t buffer, const Ix *ix);
 void lower_store(Lower *l, const Node *node, const Ix *ix, Value value);

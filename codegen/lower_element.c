@@ -218,7 +218,7 @@ static bool same_buffer(const Buffer *a, const Buffer *b) {
 // One loop buffer for each place in memory: a storage that is read and written is an INOUT. A value
 // that the plan puts on the bytes of a dying one is an OUT in place of that IN.
 uint32_t lower_buffer(Lower *l, const Node *node, bool store) {
-    uint32_t *slot = &l->buffer_slot[node->id];
+    uint32_t *slot = &l->room.buffer_slot[node->id];
     const Buffer *place = &l->graph->buffer[node->id];
     LoopKernel *kernel = l->kernel;
     ScalarType type =
@@ -330,15 +330,15 @@ struct Memo {
 
 void lower_know(Lower *l, const Node *node, const Ix *ix, Value value) {
     Memo *memo = arena_new(l->arena, Memo);
-    memo->next = l->memo[node->id];
+    memo->next = l->room.memo[node->id];
     memcpy(memo->ix, ix, node->type.rank * sizeof *ix);
     memo->value = value;
     memo->serial = l->scope[value.depth].serial;
-    l->memo[node->id] = memo;
+    l->room.memo[node->id] = memo;
 }
 
 static const Value *known(const Lower *l, const Node *node, const Ix *ix) {
-    for (const Memo *memo = l->memo[node->id]; memo; memo = memo->next) {
+    for (const Memo *memo = l->room.memo[node->id]; memo; memo = memo->next) {
         bool same =
             memo->value.depth <= l->top && l->scope[memo->value.depth].serial == memo->serial;
         for (int i = 0; same && i < node->type.rank; i++)
@@ -667,7 +667,7 @@ Value lower_element(Lower *l, const Node *node, const Ix *ix) {
     const Value *found = known(l, node, ix);
     if (found)
         return *found;
-    bool computed = l->member[node->id] || node->op == OP_const || node->op == OP_iota;
+    bool computed = l->room.member[node->id] || node->op == OP_const || node->op == OP_iota;
     Value value = computed ? lower_rules[node->op](l, node, ix) : lower_input(l, node, ix);
     lower_know(l, node, ix, value);
     return value;

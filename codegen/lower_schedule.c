@@ -92,7 +92,6 @@ typedef struct Schedule {
     Vec(Part) parts;
     Vec(Store) stores;
     Vec(const Node *) sums; // in order
-    Value (*known)[2];      // by node id: results of parts
     bool vector_rows;
 } Schedule;
 
@@ -123,15 +122,19 @@ static uint32_t sweep(Schedule *s, uint32_t level, const int64_t *extent, uint32
 }
 
 // The number of sweeps that must be done before the node's elements are known.
-static void find_levels(const Schedule *s, uint32_t *level) {
+static void find_levels(const Schedule *s) {
     const Kernel *source = s->l->source;
+    const uint8_t *member = s->l->room.member;
+    uint32_t *level = s->l->room.level;
     for (uint32_t i = 0; i < source->node_count; i++) {
         const Node *node = source->node[i];
+        level[node->id] = 0;
         for (uint32_t k = 0; k < node->arity; k++) {
             const Node *x = node->operand[k];
-            uint32_t after =
-                level[x->id] + (s->l->member[x->id] && node_sums(x) ? reduce_part_count(x) : 0);
-            if (s->l->member[x->id] && after > level[node->id])
+            if (!member[x->id])
+                continue;
+            uint32_t after = level[x->id] + (node_sums(x) ? reduce_part_count(x) : 0);
+            if (after > level[node->id])
                 level[node->id] = after;
         }
     }
@@ -142,8 +145,7 @@ static void plan_rows(Schedule *s) {
     Lower *l = s->l;
     Space *rows = &s->space[0];
     s->space_count = 1;
-    RowLabels *label = arena_array(l->arena, RowLabels, l->graph->nodes.count);
-    s->has_rows = rows_of(label, source->node, source->node_count, source->stored,
+    s->has_rows = rows_of(l->room.label, source->node, source->node_count, source->stored,
                           source->stored_count, &s->rows);
     if (s->has_rows) {
         for (uint32_t i = 0; i < s->rows.rank; i++)
@@ -160,9 +162,9 @@ static void plan_rows(Schedule *s) {
 static void plan_sweeps(Schedule *s) {
     const Kernel *source = s->l->source;
     Lower *l = s->l;
-    uint32_t *level = arena_array(l->arena, uint32_t, l->graph->nodes.count);
+    const uint32_t *level = l->room.level;
     int64_t extent[2 * MAX_RANK];
-    find_levels(s, level);
+    find_levels(s);
     for (uint32_t i = 0; s->has_rows && i < source->node_count; i++) {
         const Node *node = source->node[i];
         if (!node_sums(node))
@@ -323,7 +325,8 @@ static void sweep_body(Schedule *s, uint32_t space) {
         if (part->space != space || is_twin(s, i))
             continue;
         node_index(s, part->node, NULL, ix);
-        Value term = reduce_term(l, part->node, part->part, ix, within, s->known[part->node->id]);
+        const Value *known = l->room.known[part->node->id];
+        Value term = reduce_term(l, part->node, part->part, ix, within, known);
         loop_accumulate(l->kernel, l->scope[l->top].body, part->local, &s->space[space].chain,
                         s->space[space].chain ? 1 : 0, reduce_op(part->node, part->part), term.x);
         if (l->trial)
@@ -341,10 +344,10 @@ static void name_sums(Schedule *s, uint32_t space) {
         const Node *node = part->node;
         if (part->space != space)
             continue;
-        Value *known = s->known[node->id];
+        Value *known = l->room.known[node->id];
         if (is_twin(s, i)) {
             const Part *twin = &s->parts.at[part->twin];
-            known[part->part] = s->known[twin->node->id][twin->part];
+            known[part->part] = l->room.known[twin->node->id][twin->part];
         } else {
             Value sum = {sum_of_chains(s, part, 0, s->space[space].chains), l->top};
             known[part->part] = lower_bind(l, op_info[node->op].name, sum);
@@ -431,11 +434,9 @@ static void group_singly(Space *space) {
 
 static void begin_run(Schedule *s, bool trial) {
     Lower *l = s->l;
-    size_t count = l->graph->nodes.count;
     l->trial = trial;
     l->kernel = loop_kernel_new(trial ? l->arena : l->kept, l->name);
-    memset(l->buffer_slot, 0, count * sizeof *l->buffer_slot);
-    memset(l->memo, 0, count * sizeof(Memo *));
+    lower_forget(l);
     l->argument.count = l->accesses.count = l->splits.count = l->others.count =
         l->places.count = 0;
     memset(l->inner_sums, 0, sizeof l->inner_sums);
@@ -764,7 +765,6 @@ static int64_t run(Schedule *s) {
 
 int64_t lower_schedule(Lower *l) {
     Schedule s = {.l = l};
-    s.known = arena_alloc_array(l->arena, l->graph->nodes.count, sizeof *s.known);
     plan_rows(&s);
     plan_sweeps(&s);
     for (int trial = 0; trial < MAX_TRIALS; trial++) {

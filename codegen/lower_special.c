@@ -101,7 +101,7 @@ int64_t lower_scatter(Lower *l) {
 int64_t lower_matrices(Lower *l) {
     const Node *node = l->source->stored[0], *x = node->operand[0];
     LoopKernel *kernel = l->kernel;
-    while (l->member[x->id]) // a reshape, which moves nothing
+    while (l->room.member[x->id]) // a reshape, which moves nothing
         x = x->operand[0];
     const Type *type = &node->operand[0]->type;
     int64_t m = type->dim[type->rank - 2], n = type->dim[type->rank - 1];

@@ -189,7 +189,7 @@ static bool has_unit_columns(const Contraction *c) {
     const Node *right = c->node->operand[c->side[1]];
     const char *spec = c->node->attrs->spec;
     const char *letters = c->side[1] ? strchr(spec, ',') + 1 : spec;
-    if (!c->count[COLUMN] || c->l->member[right->id] || right->type.block || !right->type.rank)
+    if (!c->count[COLUMN] || c->l->room.member[right->id] || right->type.block || !right->type.rank)
         return false;
     return letters[right->type.rank - 1] == c->digit[COLUMN][c->count[COLUMN] - 1].letter;
 }
@@ -304,9 +304,8 @@ int64_t lower_tiles(Lower *l) {
     }
     if (!c.node || !dtype_is_float(c.node->type.dtype))
         return 0;
-    RowLabels *label = arena_array(l->arena, RowLabels, l->graph->nodes.count);
-    if (!rows_of(label, source->node, source->node_count, source->stored, source->stored_count,
-                 &c.rows))
+    if (!rows_of(l->room.label, source->node, source->node_count, source->stored,
+                 source->stored_count, &c.rows))
         return 0;
     for (uint32_t i = 0; i < source->stored_count; i++) {
         const Node *stored = source->stored[i];
