@@ -61,8 +61,8 @@ typedef struct Split {
     int64_t inner;
 } Split;
 
-/// What is known of nodes, by id: made once for a graph, whose kernels take turns. Of a kernel only its
-/// nodes and their operands have a say.
+/// What is known of nodes, by id: made once for a graph, whose kernels take turns. Of a kernel only
+/// its nodes and their operands have a say.
 typedef struct NodeRoom {
     uint8_t *member;       // computed in this kernel
     uint32_t *buffer_slot; // index + 1 of its loop buffer

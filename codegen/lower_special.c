@@ -3,8 +3,8 @@
 #include "codegen/lower_rules.h"
 #include "support/diag.h"
 
-// Element i of a draw is a function of i, so any cut into chunks gives the same numbers. The stream is
-// an argument of the launch: draws of one size are one kernel.
+// Element i of a draw is a function of i, so any cut into chunks gives the same numbers. The stream
+// is an argument of the launch: draws of one size are one kernel.
 int64_t lower_draws(Lower *l) {
     enum { CHUNK = 4096 };
     const Node *node = l->source->stored[0];

@@ -26,16 +26,17 @@ typedef struct Rows {
 } Rows;
 
 /// Whether the nodes (a kernel's, topological) can be computed row by row and the stored ones stored
-/// so. Without reductions among them: false. `label` has room for each node of the graph; only those of
-/// the kernel's nodes and of their operands are set, whatever was there.
+/// so. Without reductions among them: false. `label` has room for each node of the graph; only
+/// those of the kernel's nodes and of their operands are set, whatever was there.
 bool rows_of(RowLabels *label, Node *const *node, uint32_t node_count, Node *const *stored,
              uint32_t stored_count, Rows *rows);
 
 /// A reduction or contraction: what a kernel with rows is made around.
 bool node_sums(const Node *node);
 
-/// Whether the kernel may store results over `x`, in place: of all nodes in `x` (those that lie in one
-/// piece of memory, of type `type`) it uses an element only for the same element of what it stores.
+/// Whether the kernel may store results over `x`, in place: of all nodes in `x` (those that lie in
+/// one piece of memory, of type `type`) it uses an element only for the same element of what it
+/// stores.
 /// `taint` has room for each node of the graph, whatever is there.
 bool kernel_keeps_step(uint8_t *taint, Node *const *node, uint32_t node_count, Node *const *x,
                        size_t x_count, const Type *type);
