@@ -429,7 +429,8 @@ static Indices find_sharing(const Fuse *fuse, const Node *unit, const Cone *cone
         if (!group->merged && group->units.count && type_count(&group->units.at[0]->type) == 1)
             vec_push(fuse->scratch, &found, fuse->singles.at[i]);
     }
-    qsort(found.at, found.count, sizeof *found.at, by_index);
+    if (found.count) // C has no sorting of nothing at a null pointer
+        qsort(found.at, found.count, sizeof *found.at, by_index);
     return found;
 }
 
