@@ -1,11 +1,17 @@
 // codegen/emit_program.c -- graph functions, their table and the manifest: what a program is to
 // kdrt.
 //
-// A graph function opens one parallel region. In it each thread walks through the launches with its
-// share [tid * n / threads, (tid + 1) * n / threads) of the n iterations of each, a barrier behind
-// each launch but the last. Of a chain of launches (chain.h) it has a share of the parts, and walks
-// through all launches for each of them. With LoopProgram.profile there is a barrier behind the last
-// launch too, and behind each the first thread notes the time.
+// A graph function opens one parallel region. In it each thread walks through the launches, a
+// barrier behind each but the last. Of the n iterations of a launch it has the share
+// [tid * n / threads, (tid + 1) * n / threads), which it takes range by range; with its own done it
+// takes ranges of the others' shares, so that a thread whose core is slow, or is given to other
+// work for a while, is not waited for. Of a chain of launches (chain.h) parts are shared like that,
+// and a thread walks through all launches for each of them. With LoopProgram.profile there is a
+// barrier behind the last launch too, and behind each the first thread notes the time.
+//
+// Ranges are taken by counting: each thread has a counter of those taken of its share, in memory of
+// the graph function's, one for launches behind an even number of barriers and one for the others:
+// while one is in use its owner sets the other to zero.
 #include "codegen/chain.h"
 #include "codegen/emit.h"
 
@@ -24,8 +30,15 @@ typedef struct ProgramEmitter {
     LLVMValueRef lap;    // when the first thread's last launch in a chain was done
     // of the worker at work
     LLVMValueRef frame, thread, threads, scratch;
+    LLVMValueRef counters; // of ranges that are taken: see above
+    LLVMValueRef odd;      // variable: 1 behind an odd number of barriers, else 0
     LLVMValueRef ahead, nothing; // tables of what launches are to ask for: emit_ahead.c
 } ProgramEmitter;
+
+enum {
+    RANGES = 8,              // of a share
+    COUNTS = 2 * CACHE_LINE, // of a thread: even and odd
+};
 
 static LLVMTypeRef pointer_type(const Emitter *em) {
     return LLVMPointerTypeInContext(em->context, 0);
@@ -244,7 +257,7 @@ static void emit_laps_end(ProgramEmitter *p, size_t index, size_t count) {
 }
 
 /// Writes down what the launch is to ask for in this part; nothing of parts from `last` on, which
-/// are other threads'.
+/// other threads begin with.
 static void fill_ahead(ProgramEmitter *p, const Launch *launch, LLVMValueRef part,
                        LLVMValueRef last) {
     Emitter *em = p->em;
@@ -269,23 +282,108 @@ static void fill_ahead(ProgramEmitter *p, const Launch *launch, LLVMValueRef par
         emit_ahead_fill(em, p->ahead, begin, bytes, launch->ahead_count);
 }
 
+/// The ranges that this thread takes, one after the other: the builder is in the loop's body.
+typedef struct Ranges {
+    LLVMValueRef lo, hi, last; // of the range; where the share ends that it is of
+    LLVMBasicBlockRef next, end;
+} Ranges;
+
+/// That of `thread`'s share, for the launch at hand.
+static LLVMValueRef counter_of(ProgramEmitter *p, LLVMValueRef thread) {
+    Emitter *em = p->em;
+    LLVMBuilderRef builder = em->builder;
+    LLVMValueRef odd = LLVMBuildLoad2(builder, i64_type(em), p->odd, "");
+    LLVMValueRef line = LLVMBuildMul(builder, odd, emit_int(em, CACHE_LINE), "");
+    LLVMValueRef offset = LLVMBuildMul(builder, thread, emit_int(em, COUNTS), "");
+    offset = LLVMBuildAdd(builder, offset, line, "");
+    return LLVMBuildGEP2(builder, LLVMInt8TypeInContext(em->context), p->counters, &offset, 1, "");
+}
+
+static LLVMValueRef smaller(Emitter *em, LLVMValueRef a, LLVMValueRef b) {
+    return LLVMBuildSelect(em->builder, LLVMBuildICmp(em->builder, LLVMIntULT, a, b, ""), a, b, "");
+}
+
+/// A share's ranges but for the last: as long as a RANGES-th of it, rounded up; all of it where
+/// there is nobody to share with.
+static LLVMValueRef range_length(ProgramEmitter *p, LLVMValueRef first, LLVMValueRef last) {
+    Emitter *em = p->em;
+    LLVMBuilderRef builder = em->builder;
+    LLVMValueRef all = LLVMBuildSub(builder, last, first, "");
+    LLVMValueRef up = LLVMBuildAdd(builder, all, emit_int(em, RANGES - 1), "");
+    LLVMValueRef length = LLVMBuildUDiv(builder, up, emit_int(em, RANGES), "");
+    LLVMValueRef alone = LLVMBuildICmp(builder, LLVMIntEQ, p->threads, emit_int(em, 1), "");
+    return LLVMBuildSelect(builder, alone, all, length, "");
+}
+
+static Ranges open_ranges(ProgramEmitter *p, int64_t iterations) {
+    Emitter *em = p->em;
+    LLVMBuilderRef builder = em->builder;
+    LLVMValueRef one = emit_int(em, 1);
+    LLVMBasicBlockRef before = LLVMGetInsertBlock(builder);
+    LLVMBasicBlockRef share_of = emit_block(em, "share"), body = emit_block(em, "range");
+    LLVMBasicBlockRef none = emit_block(em, "none");
+    Ranges ranges = {.next = emit_block(em, "take"), .end = emit_block(em, "taken")};
+    LLVMBuildBr(builder, share_of);
+
+    LLVMPositionBuilderAtEnd(builder, share_of);
+    LLVMValueRef seen = LLVMBuildPhi(builder, i64_type(em), "seen");
+    LLVMValueRef owner = LLVMBuildAdd(builder, p->thread, seen, "");
+    LLVMValueRef around = LLVMBuildICmp(builder, LLVMIntUGE, owner, p->threads, "");
+    LLVMValueRef less = LLVMBuildSub(builder, owner, p->threads, "");
+    owner = LLVMBuildSelect(builder, around, less, owner, "owner");
+    LLVMValueRef first = share(p, owner, iterations);
+    ranges.last = share(p, LLVMBuildAdd(builder, owner, one, ""), iterations);
+    LLVMValueRef length = range_length(p, first, ranges.last);
+    LLVMValueRef counter = counter_of(p, owner);
+    LLVMBuildBr(builder, ranges.next);
+
+    LLVMPositionBuilderAtEnd(builder, ranges.next);
+    LLVMValueRef taken = LLVMBuildAtomicRMW(builder, LLVMAtomicRMWBinOpAdd, counter, one,
+                                            LLVMAtomicOrderingMonotonic, false);
+    ranges.lo = LLVMBuildAdd(builder, first, LLVMBuildMul(builder, taken, length, ""), "");
+    LLVMValueRef left = LLVMBuildICmp(builder, LLVMIntULT, ranges.lo, ranges.last, "");
+    LLVMBuildCondBr(builder, left, body, none);
+
+    LLVMPositionBuilderAtEnd(builder, none);
+    LLVMValueRef following = LLVMBuildAdd(builder, seen, one, "");
+    LLVMValueRef more = LLVMBuildICmp(builder, LLVMIntULT, following, p->threads, "");
+    LLVMBuildCondBr(builder, more, share_of, ranges.end);
+    LLVMAddIncoming(seen, (LLVMValueRef[]){emit_int(em, 0), following},
+                    (LLVMBasicBlockRef[]){before, none}, 2);
+
+    LLVMPositionBuilderAtEnd(builder, body);
+    ranges.hi = smaller(em, LLVMBuildAdd(builder, ranges.lo, length, ""), ranges.last);
+    return ranges;
+}
+
+static void close_ranges(ProgramEmitter *p, const Ranges *ranges) {
+    LLVMBuildBr(p->em->builder, ranges->next);
+    LLVMPositionBuilderAtEnd(p->em->builder, ranges->end);
+}
+
+/// All threads have done what is before it.
+static void emit_barrier(ProgramEmitter *p) {
+    Emitter *em = p->em;
+    LLVMBuilderRef builder = em->builder;
+    LLVMValueRef odd = LLVMBuildLoad2(builder, i64_type(em), p->odd, "");
+    LLVMBuildStore(builder, LLVMBuildXor(builder, odd, emit_int(em, 1), ""), p->odd);
+    LLVMBuildStore(builder, emit_int(em, 0), counter_of(p, p->thread));
+    call_entry(em, "GOMP_barrier", NULL, 0);
+}
+
 /// The launches [index, index + count) part by part.
 static void emit_parts(ProgramEmitter *p, const Launch *launch, size_t index, size_t count) {
     Emitter *em = p->em;
     LLVMBuilderRef builder = em->builder;
     int64_t parts = launch->parts;
-    LLVMValueRef next = LLVMBuildAdd(builder, p->thread, emit_int(em, 1), "");
-    LLVMValueRef first = share(p, p->thread, parts), last = share(p, next, parts);
+    Ranges ranges = open_ranges(p, parts);
     LLVMBasicBlockRef before = LLVMGetInsertBlock(builder);
-    LLVMBasicBlockRef test = emit_block(em, "part"), body = emit_block(em, "chain");
-    LLVMBasicBlockRef end = emit_block(em, "next");
-    LLVMBuildBr(builder, test);
-    LLVMPositionBuilderAtEnd(builder, test);
-    LLVMValueRef part = LLVMBuildPhi(builder, i64_type(em), "part");
-    LLVMBuildCondBr(builder, LLVMBuildICmp(builder, LLVMIntULT, part, last, ""), body, end);
+    LLVMBasicBlockRef body = emit_block(em, "chain"), end = emit_block(em, "next");
+    LLVMBuildBr(builder, body);
     LLVMPositionBuilderAtEnd(builder, body);
+    LLVMValueRef part = LLVMBuildPhi(builder, i64_type(em), "part");
     for (size_t i = 0; i < count; i++) {
-        fill_ahead(p, &launch[i], part, last);
+        fill_ahead(p, &launch[i], part, ranges.last);
         LLVMValueRef step = emit_int(em, launch[i].iterations / parts);
         LLVMValueRef lo = LLVMBuildMul(builder, part, step, "");
         emit_call(p, &launch[i], index + i, lo, LLVMBuildAdd(builder, lo, step, ""), part);
@@ -293,11 +391,12 @@ static void emit_parts(ProgramEmitter *p, const Launch *launch, size_t index, si
     }
     LLVMBasicBlockRef done = LLVMGetInsertBlock(builder);
     LLVMValueRef following = LLVMBuildAdd(builder, part, emit_int(em, 1), "");
-    LLVMBuildBr(builder, test);
-    LLVMValueRef value[2] = {first, following};
-    LLVMBasicBlockRef from[2] = {before, done};
-    LLVMAddIncoming(part, value, from, 2);
+    LLVMValueRef more = LLVMBuildICmp(builder, LLVMIntULT, following, ranges.hi, "");
+    LLVMBuildCondBr(builder, more, body, end);
+    LLVMAddIncoming(part, (LLVMValueRef[]){ranges.lo, following},
+                    (LLVMBasicBlockRef[]){before, done}, 2);
     LLVMPositionBuilderAtEnd(builder, end);
+    close_ranges(p, &ranges);
 }
 
 /// What launches have streamed is seen by others behind the barrier that follows.
@@ -309,25 +408,21 @@ static void emit_fence(ProgramEmitter *p, const Launch *launch, size_t count) {
         LLVMBuildFence(p->em->builder, LLVMAtomicOrderingSequentiallyConsistent, false, "");
 }
 
+/// What has one iteration is the first thread's.
+static void emit_single(ProgramEmitter *p, const Launch *launch, size_t index) {
+    LLVMBasicBlockRef next = open_first(p);
+    emit_call(p, launch, index, emit_int(p->em, 0), emit_int(p->em, 1), NULL);
+    close_first(p, next);
+}
+
 static void emit_launch(ProgramEmitter *p, const Launch *launch, size_t index) {
-    Emitter *em = p->em;
-    LLVMValueRef lo, hi, mine;
     if (launch->iterations == 1) {
-        lo = emit_int(em, 0);
-        hi = emit_int(em, 1);
-        mine = LLVMBuildICmp(em->builder, LLVMIntEQ, p->thread, lo, "");
-    } else {
-        LLVMValueRef next = LLVMBuildAdd(em->builder, p->thread, emit_int(em, 1), "");
-        lo = share(p, p->thread, launch->iterations);
-        hi = share(p, next, launch->iterations);
-        mine = LLVMBuildICmp(em->builder, LLVMIntULT, lo, hi, "");
+        emit_single(p, launch, index);
+        return;
     }
-    LLVMBasicBlockRef call = emit_block(em, "call"), next = emit_block(em, "next");
-    LLVMBuildCondBr(em->builder, mine, call, next);
-    LLVMPositionBuilderAtEnd(em->builder, call);
-    emit_call(p, launch, index, lo, hi, NULL);
-    LLVMBuildBr(em->builder, next);
-    LLVMPositionBuilderAtEnd(em->builder, next);
+    Ranges ranges = open_ranges(p, launch->iterations);
+    emit_call(p, launch, index, ranges.lo, ranges.hi, NULL);
+    close_ranges(p, &ranges);
 }
 
 /// A chain; one launch after the other where there are more threads than parts.
@@ -349,7 +444,7 @@ static void emit_chain(ProgramEmitter *p, const Launch *launch, size_t index, si
         if (i + 1 == count)
             continue;
         emit_fence(p, &launch[i], 1);
-        call_entry(em, "GOMP_barrier", NULL, 0);
+        emit_barrier(p);
         emit_stamp(p, index + i + 1);
     }
     LLVMBuildBr(em->builder, done);
@@ -372,7 +467,11 @@ static LLVMValueRef emit_worker(ProgramEmitter *p, const LoopGraph *graph, size_
     Emitter *em = p->em;
     LLVMValueRef worker =
         new_function(p, arena_printf(em->arena, "worker_%zu", index), LLVMInternalLinkage);
-    p->frame = LLVMGetParam(worker, 0);
+    p->counters = LLVMGetParam(worker, 0);
+    p->frame = LLVMBuildLoad2(em->builder, pointer_type(em), p->counters, "frame");
+    p->counters = bytes_after(em, p->counters, CACHE_LINE);
+    p->odd = LLVMBuildAlloca(em->builder, i64_type(em), "odd");
+    LLVMBuildStore(em->builder, emit_int(em, 0), p->odd);
     LLVMValueRef thread = call_entry(em, "omp_get_thread_num", NULL, 0);
     LLVMValueRef threads = call_entry(em, "omp_get_num_threads", NULL, 0);
     p->thread = LLVMBuildZExt(em->builder, thread, i64_type(em), "");
@@ -395,11 +494,24 @@ static LLVMValueRef emit_worker(ProgramEmitter *p, const LoopGraph *graph, size_
             emit_launch(p, launch, i);
         emit_fence(p, launch, count);
         if (i + count < graph->launches.count || p->stamps)
-            call_entry(em, "GOMP_barrier", NULL, 0);
+            emit_barrier(p);
         emit_stamp(p, i + count);
     }
     LLVMBuildRetVoid(em->builder);
     return worker;
+}
+
+/// What the region's threads share: a line with the frame, then their counters.
+static LLVMValueRef emit_region(ProgramEmitter *p, LLVMValueRef threads) {
+    Emitter *em = p->em;
+    LLVMTypeRef i8 = LLVMInt8TypeInContext(em->context);
+    LLVMValueRef bytes = LLVMBuildMul(em->builder, threads, emit_int(em, COUNTS), "");
+    bytes = LLVMBuildAdd(em->builder, bytes, emit_int(em, CACHE_LINE), "");
+    LLVMValueRef region = LLVMBuildArrayAlloca(em->builder, i8, bytes, "region");
+    LLVMSetAlignment(region, CACHE_LINE);
+    LLVMBuildMemSet(em->builder, region, LLVMConstInt(i8, 0, false), bytes, CACHE_LINE);
+    LLVMBuildStore(em->builder, p->frame, region);
+    return region;
 }
 
 static LLVMValueRef emit_graph(ProgramEmitter *p, const LoopGraph *graph, size_t index) {
@@ -409,7 +521,8 @@ static LLVMValueRef emit_graph(ProgramEmitter *p, const LoopGraph *graph, size_t
         new_function(p, arena_printf(em->arena, "kdc_graph_%zu", index), p->graph_linkage);
     p->frame = LLVMGetParam(function, 0);
     LLVMValueRef threads = frame_field(p, i64_type(em), offsetof(KdrtFrame, threads));
-    LLVMValueRef argument[4] = {worker, p->frame, threads, emit_int(em, 0)};
+    LLVMValueRef region = emit_region(p, threads);
+    LLVMValueRef argument[4] = {worker, region, threads, emit_int(em, 0)};
     call_entry(em, "GOMP_parallel", argument, 4);
     LLVMBuildRetVoid(em->builder);
     return function;
