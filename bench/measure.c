@@ -2,11 +2,11 @@
 #include "bench/measure.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 
 #include "runtime/kdrt.h"
+#include "runtime/threads.h"
 #include "support/diag.h"
 
 double seconds_now(void) {
@@ -29,13 +29,12 @@ double median(double *value, int count) {
     return value[count / 2];
 }
 
-
 void *huge_memory(size_t bytes) {
     bytes = (bytes + HUGE_PAGE) / HUGE_PAGE * HUGE_PAGE;
     void *memory = aligned_alloc(HUGE_PAGE, bytes);
     if (!memory)
         world_error("no memory");
     madvise(memory, bytes, MADV_HUGEPAGE); // as the runtime's arena is; refusal costs only speed
-    memset(memory, 0, bytes);
+    kdrt_team_zero(memory, bytes, kdrt_core_count());
     return memory;
 }

@@ -3,6 +3,7 @@
 // An arena is a chain of chunks; a large request gets a chunk of its own, so that data sets and
 // tensors live in the same arenas as the manifest without copying.
 #include "runtime/base.h"
+#include "runtime/threads.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -116,7 +117,10 @@ void *kdrt_alloc(Env *env, size_t size_bytes) {
     if (alignment == HUGE_PAGE_BYTES)
         madvise(memory, rounded, MADV_HUGEPAGE); // a hint; refusal costs only speed
     env->live_count++;
-    return memset(memory, 0, size_bytes);
+    if (alignment < HUGE_PAGE_BYTES || env->threads < 2)
+        return memset(memory, 0, size_bytes);
+    kdrt_team_zero(memory, size_bytes, env->threads);
+    return memory;
 }
 
 void kdrt_free(Env *env, void *memory) {

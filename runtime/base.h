@@ -63,6 +63,7 @@ typedef struct Env {
     int64_t count[IO_OP_COUNT];
     int64_t durable_count;
     int64_t live_count; // allocations not yet freed
+    int64_t threads;    // that touch large ones first; 0: the caller alone
     Fault fault;
 } Env;
 

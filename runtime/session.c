@@ -232,6 +232,7 @@ static bool open_session(KdrtSession *session, int argc, char **argv, bool *resu
         return false;
     if (session->options.help)
         return true;
+    session->env.threads = session->options.threads;
     if (session->options.profile && !session->program->stamp)
         return kdrt_fail(error, STATUS_PROGRAM,
                          "--profile: the program was not compiled to take the time; `kdc run "

@@ -1,12 +1,15 @@
-// runtime/threads.c -- binds the threads of libgomp's team and sets their floating-point mode.
+// runtime/threads.c -- the threads of libgomp's team: binds them, sets their floating-point mode, has
+// them clear memory.
 //
 // Unbound threads and denormals each cost a factor of speed here (performance.md); both are
 // properties of a thread, so each sets its own inside one parallel region. libgomp keeps the team
 // for the next region of the same size.
 #include "runtime/threads.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #ifdef __x86_64__
 #include <immintrin.h>
@@ -85,4 +88,30 @@ void kdrt_team_leave(const TeamGuard *guard) {
     set_float_mode(guard->float_mode);
     if (CPU_COUNT(&guard->cores) > 0)
         sched_setaffinity(0, sizeof guard->cores, &guard->cores);
+}
+
+// ---- zeroes -------------------------------------------------------------------------------------
+
+enum { PIECE_BYTES = 2 << 20 }; // a huge page
+
+typedef struct Zeroing {
+    char *memory;
+    size_t size_bytes;
+    atomic_size_t begun; // bytes
+} Zeroing;
+
+static void zero_pieces(void *argument) {
+    Zeroing *zeroing = argument;
+    for (;;) {
+        size_t begin = atomic_fetch_add(&zeroing->begun, PIECE_BYTES);
+        if (begin >= zeroing->size_bytes)
+            return;
+        size_t left = zeroing->size_bytes - begin;
+        memset(zeroing->memory + begin, 0, left < PIECE_BYTES ? left : PIECE_BYTES);
+    }
+}
+
+void kdrt_team_zero(void *memory, size_t size_bytes, int64_t threads) {
+    Zeroing zeroing = {.memory = memory, .size_bytes = size_bytes};
+    GOMP_parallel(zero_pieces, &zeroing, (unsigned int)threads, 0);
 }

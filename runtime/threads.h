@@ -3,6 +3,7 @@
 #define KDC_RUNTIME_THREADS_H
 
 #include <sched.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /// Cores that the process may use.
@@ -19,5 +20,9 @@ typedef struct TeamGuard {
 void kdrt_team_enter(TeamGuard *guard, int64_t threads);
 /// Makes the caller what it was.
 void kdrt_team_leave(const TeamGuard *guard);
+
+/// memset(memory, 0, size_bytes) by `threads` threads: the system clears pages as they are touched,
+/// which takes seconds of a large network's start when one thread does it.
+void kdrt_team_zero(void *memory, size_t size_bytes, int64_t threads);
 
 #endif
