@@ -24,10 +24,20 @@
 enum { MAX_LANES = 16 };
 
 /// A uniform run-time integer. It is available from anchor `level` on.
+/// factor * i in a loop over i, counted beside it.
+typedef struct Multiple {
+    int64_t factor;
+    LLVMValueRef phi;
+} Multiple;
+
 typedef struct Atom {
     LLVMValueRef value;
     Interval range;
     uint32_t level;
+    // of the variable of a loop that counts its multiples: where it comes from, else NULL
+    LLVMBasicBlockRef before;
+    LLVMValueRef begin;
+    Vec(Multiple) multiples;
 } Atom;
 
 typedef struct Sum {
@@ -90,6 +100,7 @@ typedef struct Emitter {
     LLVMBuilderRef builder;
     Arena *arena; // scratch of this emitter
     const CodegenOptions *options;
+    bool counts_multiples; // as Target's
     // the kernel at work
     const LoopKernel *kernel;
     LLVMValueRef function;
@@ -126,8 +137,14 @@ typedef struct Emitter {
 typedef struct Target {
     char *triple, *cpu, *features; // malloc'ed
     LLVMTargetMachineRef machine;
+    // Multiples of an innermost loop's variable are counted beside it, since LLVM's loop strength
+    // reduction, which would see to that, is left out: see target_prepare().
+    bool counts_multiples;
 } Target;
 
+/// Sets those options of LLVM that are the process's, not a target machine's, as the first target
+/// wants them. LLVM must have been started; no other thread uses it.
+void target_prepare(const CodegenOptions *options);
 /// What kernels are compiled for, or the program itself. LLVM must have been started.
 Target target_new(const CodegenOptions *options, bool kernels);
 void target_release(Target *target);

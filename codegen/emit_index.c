@@ -97,7 +97,7 @@ static bool fits_i32(Interval range) {
 // ---------------------------------------------------------------------------------------
 
 uint32_t atom_new(Emitter *em, LLVMValueRef value, Interval range, uint32_t level) {
-    Atom atom = {value, range, level};
+    Atom atom = {.value = value, .range = range, .level = level};
     vec_push(em->arena, &em->atoms, atom);
     return (uint32_t)em->atoms.count - 1;
 }
@@ -147,13 +147,43 @@ static Hoisted *hoisted_add(Emitter *em, uint32_t level, uint32_t what, const Su
     return &vec_last(&anchor->hoisted);
 }
 
+/// factor * the variable of a loop that counts its multiples: an addition in each turn. The builder
+/// is at the end of its block.
+static LLVMValueRef loop_multiple(Emitter *em, Atom *atom, int64_t factor) {
+    for (size_t i = 0; i < atom->multiples.count; i++)
+        if (atom->multiples.at[i].factor == factor)
+            return atom->multiples.at[i].phi;
+    LLVMBasicBlockRef at = LLVMGetInsertBlock(em->builder);
+    LLVMPositionBuilderBefore(em->builder, LLVMGetBasicBlockTerminator(atom->before));
+    LLVMValueRef begin = LLVMBuildMul(em->builder, atom->begin, emit_int(em, factor), "");
+    LLVMPositionBuilderBefore(em->builder, atom->value);
+    LLVMValueRef phi = LLVMBuildPhi(em->builder, LLVMTypeOf(begin), "");
+    LLVMAddIncoming(phi, &begin, &atom->before, 1);
+    LLVMPositionBuilderAtEnd(em->builder, at);
+    Multiple multiple = {factor, phi};
+    vec_push(em->arena, &atom->multiples, multiple);
+    return phi;
+}
+
+/// Makes sure of the multiples that level_terms() will ask for.
+static void prepare_multiples(Emitter *em, const Sum *terms) {
+    for (uint32_t i = 0; i < terms->count; i++) {
+        Atom *atom = &em->atoms.at[terms->atom[i]];
+        if (atom->before && terms->factor[i] != 1)
+            loop_multiple(em, atom, terms->factor[i]);
+    }
+}
+
 /// The terms of one level, at the builder's place.
 static LLVMValueRef level_terms(Emitter *em, const Sum *terms) {
     LLVMValueRef total = NULL;
     for (uint32_t i = 0; i < terms->count; i++) {
-        LLVMValueRef term = em->atoms.at[terms->atom[i]].value;
+        Atom *atom = &em->atoms.at[terms->atom[i]];
+        LLVMValueRef term = atom->value;
         if (terms->factor[i] != 1)
-            term = LLVMBuildMul(em->builder, term, emit_int(em, terms->factor[i]), "");
+            term = atom->before
+                       ? loop_multiple(em, atom, terms->factor[i])
+                       : LLVMBuildMul(em->builder, term, emit_int(em, terms->factor[i]), "");
         total = total ? LLVMBuildAdd(em->builder, total, term, "") : term;
     }
     return total;
@@ -182,6 +212,7 @@ static LLVMValueRef chain(Emitter *em, uint32_t what, LLVMValueRef start, LLVMTy
         }
         Hoisted *known = hoisted_find(em, (uint32_t)level, what, &prefix, &nothing);
         if (!known) {
+            prepare_multiples(em, &terms);
             LLVMBasicBlockRef at = hoist_begin(em, (uint32_t)level);
             LLVMValueRef total = level_terms(em, &terms);
             if (element)

@@ -26,8 +26,8 @@ static void emit_iteration(Emitter *em, const LoopStmt *stmt, const Index *var) 
 }
 
 typedef struct RunTimeLoop {
-    LLVMBasicBlockRef body, exit;
-    LLVMValueRef phi;
+    LLVMBasicBlockRef before, body, exit;
+    LLVMValueRef begin, phi;
     size_t anchors;
     uint32_t atom;
 } RunTimeLoop;
@@ -35,8 +35,11 @@ typedef struct RunTimeLoop {
 /// Opens a loop over i from `begin`; it is not entered unless `certain` or begin < end.
 static RunTimeLoop open_loop(Emitter *em, LLVMValueRef begin, LLVMValueRef end, bool certain,
                              Interval range) {
-    RunTimeLoop loop = {emit_block(em, "loop"), emit_block(em, "exit"), NULL, em->anchors.count, 0};
-    LLVMBasicBlockRef before = LLVMGetInsertBlock(em->builder);
+    RunTimeLoop loop = {.before = LLVMGetInsertBlock(em->builder),
+                        .body = emit_block(em, "loop"),
+                        .exit = emit_block(em, "exit"),
+                        .begin = begin,
+                        .anchors = em->anchors.count};
     if (certain)
         LLVMBuildBr(em->builder, loop.body);
     else
@@ -44,7 +47,7 @@ static RunTimeLoop open_loop(Emitter *em, LLVMValueRef begin, LLVMValueRef end, 
                         loop.body, loop.exit);
     LLVMPositionBuilderAtEnd(em->builder, loop.body);
     loop.phi = LLVMBuildPhi(em->builder, LLVMTypeOf(begin), "i");
-    LLVMAddIncoming(loop.phi, &begin, &before, 1);
+    LLVMAddIncoming(loop.phi, &begin, &loop.before, 1);
     loop.atom = atom_new(em, loop.phi, range, anchor_push(em));
     return loop;
 }
@@ -52,6 +55,13 @@ static RunTimeLoop open_loop(Emitter *em, LLVMValueRef begin, LLVMValueRef end, 
 static void close_loop(Emitter *em, const RunTimeLoop *loop, LLVMValueRef end, int64_t step) {
     anchor_cut(em, loop->anchors);
     LLVMBasicBlockRef latch = LLVMGetInsertBlock(em->builder);
+    const Atom *atom = &em->atoms.at[loop->atom];
+    for (size_t i = 0; i < atom->multiples.count; i++) {
+        const Multiple *multiple = &atom->multiples.at[i];
+        LLVMValueRef more = emit_int(em, multiple->factor * step);
+        LLVMValueRef value = LLVMBuildAdd(em->builder, multiple->phi, more, "");
+        LLVMAddIncoming(multiple->phi, &value, &latch, 1);
+    }
     LLVMValueRef next = LLVMBuildAdd(em->builder, loop->phi, emit_int(em, step), "");
     LLVMBuildCondBr(em->builder, LLVMBuildICmp(em->builder, LLVMIntSLT, next, end, ""), loop->body,
                     loop->exit);
@@ -64,6 +74,24 @@ static Interval range_of_loop(const Emitter *em, const Index *begin, const Index
     Interval first = index_range(em, begin), last = index_range(em, end);
     int64_t hi = last.hi == INTERVAL_MAX ? last.hi : last.hi - 1;
     return (Interval){first.lo, hi < first.lo ? first.lo : hi};
+}
+
+/// Loops of vectors left out: in tiles they have one turn.
+static bool is_innermost(const LoopBody *body) {
+    for (size_t i = 0; i < body->count; i++) {
+        const LoopStmt *stmt = body->at[i];
+        if ((stmt->kind == T_FOR && stmt->loop == LOOP_SERIAL) || !is_innermost(&stmt->body) ||
+            !is_innermost(&stmt->other))
+            return false;
+    }
+    return true;
+}
+
+/// Further out the multiples cost registers and gain nothing.
+static void count_multiples(Emitter *em, const RunTimeLoop *loop) {
+    Atom *atom = &em->atoms.at[loop->atom];
+    atom->before = loop->before;
+    atom->begin = loop->begin;
 }
 
 static void emit_serial(Emitter *em, const LoopStmt *stmt) {
@@ -82,6 +110,8 @@ static void emit_serial(Emitter *em, const LoopStmt *stmt) {
     if (index_is_constant(&begin, &a) && index_is_constant(&end, &b))
         range.hi = a + (b - 1 - a) / stmt->step * stmt->step;
     RunTimeLoop loop = open_loop(em, first, last, count.lo > 0, range);
+    if (em->counts_multiples && is_innermost(&stmt->body))
+        count_multiples(em, &loop);
     Index var = index_of_atom(loop.atom);
     emit_iteration(em, stmt, &var);
     close_loop(em, &loop, last, stmt->step);

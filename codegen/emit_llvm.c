@@ -163,7 +163,10 @@ LLVMValueRef emit_intrinsic(Emitter *em, const char *name, LLVMTypeRef *type, un
 
 static void emitter_open(Emitter *em, LLVMContextRef context, Arena *arena, const Target *target,
                          const CodegenOptions *options) {
-    *em = (Emitter){.context = context, .arena = arena, .options = options};
+    *em = (Emitter){.context = context,
+                    .arena = arena,
+                    .options = options,
+                    .counts_multiples = target->counts_multiples};
     em->module = LLVMModuleCreateWithNameInContext("kdc", context);
     LLVMSetTarget(em->module, target->triple);
     LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(target->machine);
@@ -339,6 +342,7 @@ static Objects run_job(Job *job) {
     if (!job->objects.at)
         world_error("out of memory");
     LLVMContextDispose(context_new()); // LLVM starts on this thread
+    target_prepare(job->options);
     pthread_t thread[THREAD_LIMIT];
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     size_t wanted = cores > THREAD_LIMIT ? THREAD_LIMIT : cores < 1 ? 1 : (size_t)cores;
@@ -381,6 +385,7 @@ char *codegen_llvm_text(const LoopProgram *loops, const Module *module, const Pr
     Arena arena = {0};
     Emitter em;
     LLVMContextRef context = context_new();
+    target_prepare(options);
     Target target = target_new(options, true);
     emitter_open(&em, context, &arena, &target, options);
     for (size_t i = 0; i < loops->kernels.count; i++)

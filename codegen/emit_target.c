@@ -1,4 +1,6 @@
 // codegen/emit_target.c -- the processors that kernels are compiled for.
+#include <llvm-c/Support.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "codegen/emit.h"
@@ -73,11 +75,27 @@ int64_t codegen_register_bytes(const char *cpu) {
     return bytes;
 }
 
+static bool counts_multiples(const CodegenOptions *options) {
+    int64_t bytes = options->register_bytes ? options->register_bytes
+                                            : codegen_register_bytes(options->target_cpu);
+    return bytes <= AVX;
+}
+
+// Tiles that fit 16 registers are long rows of loads and products at constant distances, in which
+// loop strength reduction takes 40 % of LLVM's time to find what the emitter knows. The scheduler
+// moves their products past fences (T_RELOAD) and spills sums for it.
+void target_prepare(const CodegenOptions *options) {
+    static atomic_flag prepared = ATOMIC_FLAG_INIT;
+    static const char *const few_registers[] = {"kdc", "-disable-lsr", "-enable-misched=false"};
+    if (!atomic_flag_test_and_set(&prepared) && counts_multiples(options))
+        LLVMParseCommandLineOptions(3, few_registers, NULL);
+}
+
 /// A program's graphs are calls and addresses, a few lines for each launch in one long function:
 /// instructions and registers well chosen took a sixth of all the time for ResNet-50, a third for
 /// twice its depth, and gain nothing.
 Target target_new(const CodegenOptions *options, bool kernels) {
-    Target target = {0};
+    Target target = {.counts_multiples = counts_multiples(options)};
     bool native = is_native(options->target_cpu);
     target.triple = LLVMGetDefaultTargetTriple();
     target.cpu = native ? LLVMGetHostCPUName() : LLVMCreateMessage(options->target_cpu);

@@ -538,6 +538,59 @@ static void the_tile_stays_in_registers(void **state) {
     arena_release(&arena);
 }
 
+// A loop that does not begin at 0, by steps, and one inside that begins where the outer one is.
+static const char strided_text[] = "kernel k(x: in f32[400], y: inout f32[12]) {\n"
+                                   "  parallel i = 0 .. 4 {\n"
+                                   "    for k = 3 .. 20 step 4 {\n"
+                                   "      for j = k .. 22 step 3 {\n"
+                                   "        unroll u = 0 .. 3 {\n"
+                                   "          let v = x[j * 17 + i * 5 + u * 2 + 1]\n"
+                                   "          y[i * 3 + u] = y[i * 3 + u] + v\n"
+                                   "        }\n"
+                                   "      }\n"
+                                   "    }\n"
+                                   "  }\n"
+                                   "}\n";
+
+static void multiples_of_loop_variables(void **state) {
+    (void)state;
+    float *x = floats(400, 1), y[12];
+    for (int64_t bytes = 512; bytes <= 2048; bytes *= 4) { // counted beside them, and not
+        memset(y, 0, sizeof y);
+        run_text(strided_text, (void *[]){x, y},
+                 (KernelRun){.iterations = 4, .register_bytes = bytes}, y, sizeof y);
+        for (int i = 0; i < 12; i++) {
+            float sum = 0;
+            for (int k = 3; k < 20; k += 4)
+                for (int j = k; j < 22; j += 3)
+                    sum += x[j * 17 + i / 3 * 5 + i % 3 * 2 + 1];
+            assert_true(y[i] == sum);
+        }
+    }
+    free(x);
+}
+
+static size_t count_phis(int64_t register_bytes) {
+    Arena arena = {0};
+    LoopProgram *program = loop_program_new(&arena);
+    loop_program_add(program, read(&arena, strided_text));
+    CodegenOptions options = {.level = 2, .register_bytes = register_bytes};
+    char *text = codegen_llvm_text(program, NULL, NULL, &options, false);
+    size_t count = 0;
+    for (const char *at = text; (at = strstr(at, " = phi i64")); at++)
+        count++;
+    free(text);
+    arena_release(&arena);
+    return count;
+}
+
+/// Of the innermost loop's variable, where registers are few: LLVM's pass for it is left out.
+static void multiples_are_counted(void **state) {
+    (void)state;
+    assert_int_equal(count_phis(512), 4); // i, k, j, j * 17
+    assert_int_equal(count_phis(2048), 3);
+}
+
 static void calls_get_their_share(void **state) {
     (void)state;
     _Alignas(64) float wanted[100], y[100];
@@ -603,6 +656,7 @@ int main(void) {
         cmocka_unit_test(accumulation_is_a_fixed_tree), cmocka_unit_test(accesses_by_their_stride),
         cmocka_unit_test(guarded_loads_do_not_read),    cmocka_unit_test(a_register_tile),
         cmocka_unit_test(the_tile_stays_in_registers),  cmocka_unit_test(calls_get_their_share),
+        cmocka_unit_test(multiples_of_loop_variables),  cmocka_unit_test(multiples_are_counted),
         cmocka_unit_test(argmax_by_an_index_local),     cmocka_unit_test(results_beside_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,6 +15,7 @@ typedef struct KernelRun {
     int level;
     bool strip_flags;
     const char *target_cpu;
+    int64_t register_bytes; // 0: the processor's
 } KernelRun;
 
 /// Compiles `kernel` and runs it once on `argument`s, one for each buffer that is no scratch.
@@ -39,8 +40,10 @@ static inline void run_kernel(LoopKernel *kernel, void *const *argument, KernelR
     const char *message = loop_kernel_verify(kernel, &arena);
     if (message)
         kdc_bug("%s", message);
-    CodegenOptions options = {
-        .level = run.level, .strip_flags = run.strip_flags, .target_cpu = run.target_cpu};
+    CodegenOptions options = {.level = run.level,
+                              .strip_flags = run.strip_flags,
+                              .target_cpu = run.target_cpu,
+                              .register_bytes = run.register_bytes};
     if (getenv("KDC_TEST_LLVM"))
         puts(codegen_llvm_text(program, NULL, NULL, &options, getenv("KDC_TEST_ASM") != NULL));
     Objects objects = codegen_objects(program, NULL, NULL, &options);
