@@ -28,16 +28,16 @@ typedef struct ProgramEmitter {
     LLVMLinkage graph_linkage;
     LLVMValueRef stamps; // KdrtProgram.stamp; NULL: the code takes no time
     LLVMValueRef lap;    // when the first thread's last launch in a chain was done
+    LLVMValueRef take, pass; // kdc_take(), kdc_pass()
     // of the worker at work
     LLVMValueRef frame, thread, threads, scratch;
-    LLVMValueRef counters; // of ranges that are taken: see above
-    LLVMValueRef odd;      // variable: 1 behind an odd number of barriers, else 0
+    LLVMValueRef taking; // its Taking
     LLVMValueRef ahead, nothing; // tables of what launches are to ask for: emit_ahead.c
 } ProgramEmitter;
 
 enum {
     RANGES = 8,              // of a share
-    COUNTS = 2 * CACHE_LINE, // of a thread: even and odd
+    COUNTS = 2 * CACHE_LINE, // bytes of a thread's counters, and what they are aligned to
 };
 
 static LLVMTypeRef pointer_type(const Emitter *em) {
@@ -89,13 +89,6 @@ static LLVMValueRef argument_pointer(ProgramEmitter *p, const Buffer *buffer) {
         kdc_bug("a launch with an argument that is nowhere");
     }
     return bytes_after(em, frame_field(p, pointer, field), offset);
-}
-
-/// tid * iterations / threads
-static LLVMValueRef share(ProgramEmitter *p, LLVMValueRef thread, int64_t iterations) {
-    LLVMBuilderRef builder = p->em->builder;
-    LLVMValueRef product = LLVMBuildMul(builder, thread, emit_int(p->em, iterations), "");
-    return LLVMBuildUDiv(builder, product, p->threads, "");
 }
 
 static LLVMValueRef declare_kernel(ProgramEmitter *p, uint32_t index) {
@@ -282,21 +275,46 @@ static void fill_ahead(ProgramEmitter *p, const Launch *launch, LLVMValueRef par
         emit_ahead_fill(em, p->ahead, begin, bytes, launch->ahead_count);
 }
 
-/// The ranges that this thread takes, one after the other: the builder is in the loop's body.
-typedef struct Ranges {
-    LLVMValueRef lo, hi, last; // of the range; where the share ends that it is of
-    LLVMBasicBlockRef next, end;
-} Ranges;
-
-/// That of `thread`'s share, for the launch at hand.
-static LLVMValueRef counter_of(ProgramEmitter *p, LLVMValueRef thread) {
+static LLVMValueRef new_function(ProgramEmitter *p, const char *name, LLVMLinkage linkage) {
     Emitter *em = p->em;
-    LLVMBuilderRef builder = em->builder;
-    LLVMValueRef odd = LLVMBuildLoad2(builder, i64_type(em), p->odd, "");
-    LLVMValueRef line = LLVMBuildMul(builder, odd, emit_int(em, CACHE_LINE), "");
-    LLVMValueRef offset = LLVMBuildMul(builder, thread, emit_int(em, COUNTS), "");
-    offset = LLVMBuildAdd(builder, offset, line, "");
-    return LLVMBuildGEP2(builder, LLVMInt8TypeInContext(em->context), p->counters, &offset, 1, "");
+    LLVMTypeRef pointer = pointer_type(em);
+    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(em->context), &pointer, 1, false);
+    LLVMValueRef function = LLVMAddFunction(em->module, name, type);
+    LLVMSetLinkage(function, linkage);
+    emit_function_attributes(em, function, p->cpu, p->features);
+    em->function = function;
+    LLVMPositionBuilderAtEnd(em->builder, emit_block(em, "entry"));
+    return function;
+}
+
+/// What a thread takes its ranges by; kdc_take() sets the last three.
+typedef struct Taking {
+    int64_t thread, threads;
+    void *counters;     // those in use behind this number of barriers: thread's are COUNTS further
+    int64_t iterations; // of the launch; or a chain's parts
+    int64_t seen;       // shares with nothing left
+    int64_t lo, hi;     // the range
+    int64_t last;       // where the share ends that it is of
+} Taking;
+
+static LLVMValueRef taking_place(ProgramEmitter *p, size_t offset) {
+    return bytes_after(p->em, p->taking, (int64_t)offset);
+}
+
+static LLVMValueRef taking_field(ProgramEmitter *p, size_t offset) {
+    return LLVMBuildLoad2(p->em->builder, i64_type(p->em), taking_place(p, offset), "");
+}
+
+static void set_taking(ProgramEmitter *p, size_t offset, LLVMValueRef value) {
+    LLVMBuildStore(p->em->builder, value, taking_place(p, offset));
+}
+
+/// thread * iterations / threads
+static LLVMValueRef share(ProgramEmitter *p, LLVMValueRef thread) {
+    LLVMBuilderRef builder = p->em->builder;
+    LLVMValueRef iterations = taking_field(p, offsetof(Taking, iterations));
+    LLVMValueRef product = LLVMBuildMul(builder, thread, iterations, "");
+    return LLVMBuildUDiv(builder, product, taking_field(p, offsetof(Taking, threads)), "");
 }
 
 static LLVMValueRef smaller(Emitter *em, LLVMValueRef a, LLVMValueRef b) {
@@ -308,51 +326,91 @@ static LLVMValueRef smaller(Emitter *em, LLVMValueRef a, LLVMValueRef b) {
 static LLVMValueRef range_length(ProgramEmitter *p, LLVMValueRef first, LLVMValueRef last) {
     Emitter *em = p->em;
     LLVMBuilderRef builder = em->builder;
+    LLVMValueRef threads = taking_field(p, offsetof(Taking, threads));
     LLVMValueRef all = LLVMBuildSub(builder, last, first, "");
     LLVMValueRef up = LLVMBuildAdd(builder, all, emit_int(em, RANGES - 1), "");
     LLVMValueRef length = LLVMBuildUDiv(builder, up, emit_int(em, RANGES), "");
-    LLVMValueRef alone = LLVMBuildICmp(builder, LLVMIntEQ, p->threads, emit_int(em, 1), "");
+    LLVMValueRef alone = LLVMBuildICmp(builder, LLVMIntEQ, threads, emit_int(em, 1), "");
     return LLVMBuildSelect(builder, alone, all, length, "");
 }
+
+/// The thread whose share is next: `seen` further than this one, around.
+static LLVMValueRef owner_of_share(ProgramEmitter *p) {
+    LLVMBuilderRef builder = p->em->builder;
+    LLVMValueRef threads = taking_field(p, offsetof(Taking, threads));
+    LLVMValueRef owner = LLVMBuildAdd(builder, taking_field(p, offsetof(Taking, thread)),
+                                      taking_field(p, offsetof(Taking, seen)), "");
+    LLVMValueRef around = LLVMBuildICmp(builder, LLVMIntUGE, owner, threads, "");
+    LLVMValueRef less = LLVMBuildSub(builder, owner, threads, "");
+    return LLVMBuildSelect(builder, around, less, owner, "owner");
+}
+
+/// kdc_take(Taking *): whether there is another range, which is then this thread's.
+static void emit_take(ProgramEmitter *p) {
+    Emitter *em = p->em;
+    LLVMBuilderRef builder = em->builder;
+    LLVMTypeRef i1 = LLVMInt1TypeInContext(em->context), pointer = pointer_type(em);
+    LLVMTypeRef type = LLVMFunctionType(i1, &pointer, 1, false);
+    p->take = LLVMAddFunction(em->module, "kdc_take", type);
+    LLVMSetLinkage(p->take, LLVMInternalLinkage);
+    emit_function_attributes(em, p->take, p->cpu, p->features);
+    em->function = p->take;
+    p->taking = LLVMGetParam(p->take, 0);
+    LLVMBasicBlockRef entry = emit_block(em, "entry"), of = emit_block(em, "share");
+    LLVMBasicBlockRef some = emit_block(em, "some"), none = emit_block(em, "none");
+    LLVMBasicBlockRef all = emit_block(em, "all");
+    LLVMPositionBuilderAtEnd(builder, entry);
+    LLVMBuildBr(builder, of);
+
+    LLVMPositionBuilderAtEnd(builder, of);
+    LLVMValueRef one = emit_int(em, 1), owner = owner_of_share(p);
+    LLVMValueRef first = share(p, owner);
+    LLVMValueRef last = share(p, LLVMBuildAdd(builder, owner, one, ""));
+    LLVMValueRef length = range_length(p, first, last);
+    LLVMValueRef counters =
+        LLVMBuildLoad2(builder, pointer, taking_place(p, offsetof(Taking, counters)), "");
+    LLVMValueRef offset = LLVMBuildMul(builder, owner, emit_int(em, COUNTS), "");
+    LLVMValueRef counter =
+        LLVMBuildGEP2(builder, LLVMInt8TypeInContext(em->context), counters, &offset, 1, "");
+    LLVMValueRef taken = LLVMBuildAtomicRMW(builder, LLVMAtomicRMWBinOpAdd, counter, one,
+                                            LLVMAtomicOrderingMonotonic, false);
+    LLVMValueRef lo = LLVMBuildAdd(builder, first, LLVMBuildMul(builder, taken, length, ""), "");
+    LLVMBuildCondBr(builder, LLVMBuildICmp(builder, LLVMIntULT, lo, last, ""), some, none);
+
+    LLVMPositionBuilderAtEnd(builder, some);
+    set_taking(p, offsetof(Taking, lo), lo);
+    set_taking(p, offsetof(Taking, hi), smaller(em, LLVMBuildAdd(builder, lo, length, ""), last));
+    set_taking(p, offsetof(Taking, last), last);
+    LLVMBuildRet(builder, LLVMConstInt(i1, 1, false));
+
+    LLVMPositionBuilderAtEnd(builder, none);
+    LLVMValueRef seen = LLVMBuildAdd(builder, taking_field(p, offsetof(Taking, seen)), one, "");
+    set_taking(p, offsetof(Taking, seen), seen);
+    LLVMValueRef threads = taking_field(p, offsetof(Taking, threads));
+    LLVMBuildCondBr(builder, LLVMBuildICmp(builder, LLVMIntULT, seen, threads, ""), of, all);
+
+    LLVMPositionBuilderAtEnd(builder, all);
+    LLVMBuildRet(builder, LLVMConstInt(i1, 0, false));
+}
+
+/// A loop over the ranges that this thread takes: the builder is in its body.
+typedef struct Ranges {
+    LLVMBasicBlockRef next, end;
+} Ranges;
 
 static Ranges open_ranges(ProgramEmitter *p, int64_t iterations) {
     Emitter *em = p->em;
     LLVMBuilderRef builder = em->builder;
-    LLVMValueRef one = emit_int(em, 1);
-    LLVMBasicBlockRef before = LLVMGetInsertBlock(builder);
-    LLVMBasicBlockRef share_of = emit_block(em, "share"), body = emit_block(em, "range");
-    LLVMBasicBlockRef none = emit_block(em, "none");
+    LLVMBasicBlockRef body = emit_block(em, "range");
     Ranges ranges = {.next = emit_block(em, "take"), .end = emit_block(em, "taken")};
-    LLVMBuildBr(builder, share_of);
-
-    LLVMPositionBuilderAtEnd(builder, share_of);
-    LLVMValueRef seen = LLVMBuildPhi(builder, i64_type(em), "seen");
-    LLVMValueRef owner = LLVMBuildAdd(builder, p->thread, seen, "");
-    LLVMValueRef around = LLVMBuildICmp(builder, LLVMIntUGE, owner, p->threads, "");
-    LLVMValueRef less = LLVMBuildSub(builder, owner, p->threads, "");
-    owner = LLVMBuildSelect(builder, around, less, owner, "owner");
-    LLVMValueRef first = share(p, owner, iterations);
-    ranges.last = share(p, LLVMBuildAdd(builder, owner, one, ""), iterations);
-    LLVMValueRef length = range_length(p, first, ranges.last);
-    LLVMValueRef counter = counter_of(p, owner);
+    set_taking(p, offsetof(Taking, iterations), emit_int(em, iterations));
+    set_taking(p, offsetof(Taking, seen), emit_int(em, 0));
     LLVMBuildBr(builder, ranges.next);
-
     LLVMPositionBuilderAtEnd(builder, ranges.next);
-    LLVMValueRef taken = LLVMBuildAtomicRMW(builder, LLVMAtomicRMWBinOpAdd, counter, one,
-                                            LLVMAtomicOrderingMonotonic, false);
-    ranges.lo = LLVMBuildAdd(builder, first, LLVMBuildMul(builder, taken, length, ""), "");
-    LLVMValueRef left = LLVMBuildICmp(builder, LLVMIntULT, ranges.lo, ranges.last, "");
-    LLVMBuildCondBr(builder, left, body, none);
-
-    LLVMPositionBuilderAtEnd(builder, none);
-    LLVMValueRef following = LLVMBuildAdd(builder, seen, one, "");
-    LLVMValueRef more = LLVMBuildICmp(builder, LLVMIntULT, following, p->threads, "");
-    LLVMBuildCondBr(builder, more, share_of, ranges.end);
-    LLVMAddIncoming(seen, (LLVMValueRef[]){emit_int(em, 0), following},
-                    (LLVMBasicBlockRef[]){before, none}, 2);
-
+    LLVMTypeRef type = LLVMGlobalGetValueType(p->take);
+    LLVMValueRef some = LLVMBuildCall2(builder, type, p->take, &p->taking, 1, "");
+    LLVMBuildCondBr(builder, some, body, ranges.end);
     LLVMPositionBuilderAtEnd(builder, body);
-    ranges.hi = smaller(em, LLVMBuildAdd(builder, ranges.lo, length, ""), ranges.last);
     return ranges;
 }
 
@@ -361,14 +419,30 @@ static void close_ranges(ProgramEmitter *p, const Ranges *ranges) {
     LLVMPositionBuilderAtEnd(p->em->builder, ranges->end);
 }
 
-/// All threads have done what is before it.
-static void emit_barrier(ProgramEmitter *p) {
+/// kdc_pass(Taking *): a barrier, before which all threads have done what they had to. Their other
+/// counters are in use behind it.
+static void emit_pass(ProgramEmitter *p) {
     Emitter *em = p->em;
     LLVMBuilderRef builder = em->builder;
-    LLVMValueRef odd = LLVMBuildLoad2(builder, i64_type(em), p->odd, "");
-    LLVMBuildStore(builder, LLVMBuildXor(builder, odd, emit_int(em, 1), ""), p->odd);
-    LLVMBuildStore(builder, emit_int(em, 0), counter_of(p, p->thread));
+    p->pass = new_function(p, "kdc_pass", LLVMInternalLinkage);
+    p->taking = LLVMGetParam(p->pass, 0);
+    LLVMTypeRef i64 = i64_type(em);
+    LLVMValueRef place = taking_place(p, offsetof(Taking, counters));
+    LLVMValueRef address = LLVMBuildLoad2(builder, i64, place, "");
+    LLVMValueRef other = LLVMBuildXor(builder, address, emit_int(em, CACHE_LINE), "");
+    LLVMBuildStore(builder, other, place);
+    LLVMValueRef thread = taking_field(p, offsetof(Taking, thread));
+    LLVMValueRef offset = LLVMBuildMul(builder, thread, emit_int(em, COUNTS), "");
+    LLVMValueRef ours = LLVMBuildAdd(builder, other, offset, "");
+    ours = LLVMBuildIntToPtr(builder, ours, pointer_type(em), "");
+    LLVMBuildStore(builder, emit_int(em, 0), ours);
     call_entry(em, "GOMP_barrier", NULL, 0);
+    LLVMBuildRetVoid(builder);
+}
+
+static void emit_barrier(ProgramEmitter *p) {
+    LLVMTypeRef type = LLVMGlobalGetValueType(p->pass);
+    LLVMBuildCall2(p->em->builder, type, p->pass, &p->taking, 1, "");
 }
 
 /// The launches [index, index + count) part by part.
@@ -377,23 +451,27 @@ static void emit_parts(ProgramEmitter *p, const Launch *launch, size_t index, si
     LLVMBuilderRef builder = em->builder;
     int64_t parts = launch->parts;
     Ranges ranges = open_ranges(p, parts);
+    LLVMValueRef lo = taking_field(p, offsetof(Taking, lo));
     LLVMBasicBlockRef before = LLVMGetInsertBlock(builder);
     LLVMBasicBlockRef body = emit_block(em, "chain"), end = emit_block(em, "next");
     LLVMBuildBr(builder, body);
     LLVMPositionBuilderAtEnd(builder, body);
     LLVMValueRef part = LLVMBuildPhi(builder, i64_type(em), "part");
+    LLVMValueRef last = taking_field(p, offsetof(Taking, last));
     for (size_t i = 0; i < count; i++) {
-        fill_ahead(p, &launch[i], part, ranges.last);
+        fill_ahead(p, &launch[i], part, last);
         LLVMValueRef step = emit_int(em, launch[i].iterations / parts);
-        LLVMValueRef lo = LLVMBuildMul(builder, part, step, "");
-        emit_call(p, &launch[i], index + i, lo, LLVMBuildAdd(builder, lo, step, ""), part);
+        LLVMValueRef begin = LLVMBuildMul(builder, part, step, "");
+        LLVMValueRef behind = LLVMBuildAdd(builder, begin, step, "");
+        emit_call(p, &launch[i], index + i, begin, behind, part);
         emit_lap(p, index + i);
     }
     LLVMBasicBlockRef done = LLVMGetInsertBlock(builder);
     LLVMValueRef following = LLVMBuildAdd(builder, part, emit_int(em, 1), "");
-    LLVMValueRef more = LLVMBuildICmp(builder, LLVMIntULT, following, ranges.hi, "");
+    LLVMValueRef more = LLVMBuildICmp(builder, LLVMIntULT, following,
+                                      taking_field(p, offsetof(Taking, hi)), "");
     LLVMBuildCondBr(builder, more, body, end);
-    LLVMAddIncoming(part, (LLVMValueRef[]){ranges.lo, following},
+    LLVMAddIncoming(part, (LLVMValueRef[]){lo, following},
                     (LLVMBasicBlockRef[]){before, done}, 2);
     LLVMPositionBuilderAtEnd(builder, end);
     close_ranges(p, &ranges);
@@ -421,7 +499,8 @@ static void emit_launch(ProgramEmitter *p, const Launch *launch, size_t index) {
         return;
     }
     Ranges ranges = open_ranges(p, launch->iterations);
-    emit_call(p, launch, index, ranges.lo, ranges.hi, NULL);
+    LLVMValueRef lo = taking_field(p, offsetof(Taking, lo));
+    emit_call(p, launch, index, lo, taking_field(p, offsetof(Taking, hi)), NULL);
     close_ranges(p, &ranges);
 }
 
@@ -451,27 +530,12 @@ static void emit_chain(ProgramEmitter *p, const Launch *launch, size_t index, si
     LLVMPositionBuilderAtEnd(em->builder, done);
 }
 
-static LLVMValueRef new_function(ProgramEmitter *p, const char *name, LLVMLinkage linkage) {
-    Emitter *em = p->em;
-    LLVMTypeRef pointer = pointer_type(em);
-    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(em->context), &pointer, 1, false);
-    LLVMValueRef function = LLVMAddFunction(em->module, name, type);
-    LLVMSetLinkage(function, linkage);
-    emit_function_attributes(em, function, p->cpu, p->features);
-    em->function = function;
-    LLVMPositionBuilderAtEnd(em->builder, emit_block(em, "entry"));
-    return function;
-}
-
 static LLVMValueRef emit_worker(ProgramEmitter *p, const LoopGraph *graph, size_t index) {
     Emitter *em = p->em;
     LLVMValueRef worker =
         new_function(p, arena_printf(em->arena, "worker_%zu", index), LLVMInternalLinkage);
-    p->counters = LLVMGetParam(worker, 0);
-    p->frame = LLVMBuildLoad2(em->builder, pointer_type(em), p->counters, "frame");
-    p->counters = bytes_after(em, p->counters, CACHE_LINE);
-    p->odd = LLVMBuildAlloca(em->builder, i64_type(em), "odd");
-    LLVMBuildStore(em->builder, emit_int(em, 0), p->odd);
+    LLVMValueRef region = LLVMGetParam(worker, 0);
+    p->frame = LLVMBuildLoad2(em->builder, pointer_type(em), region, "frame");
     LLVMValueRef thread = call_entry(em, "omp_get_thread_num", NULL, 0);
     LLVMValueRef threads = call_entry(em, "omp_get_num_threads", NULL, 0);
     p->thread = LLVMBuildZExt(em->builder, thread, i64_type(em), "");
@@ -482,6 +546,12 @@ static LLVMValueRef emit_worker(ProgramEmitter *p, const LoopGraph *graph, size_
     p->scratch =
         LLVMBuildGEP2(em->builder, LLVMInt8TypeInContext(em->context), scratch, &offset, 1, "");
     p->ahead = LLVMBuildAlloca(em->builder, emit_ahead_type(em), "ahead");
+    LLVMTypeRef taking = LLVMArrayType2(LLVMInt8TypeInContext(em->context), sizeof(Taking));
+    p->taking = LLVMBuildAlloca(em->builder, taking, "taking");
+    LLVMSetAlignment(p->taking, sizeof(int64_t));
+    set_taking(p, offsetof(Taking, thread), p->thread);
+    set_taking(p, offsetof(Taking, threads), p->threads);
+    set_taking(p, offsetof(Taking, counters), bytes_after(em, region, COUNTS));
     p->nothing = LLVMBuildAlloca(em->builder, emit_ahead_type(em), "nothing");
     emit_ahead_fill(em, p->nothing, NULL, NULL, 0);
     emit_stamp(p, 0);
@@ -501,15 +571,15 @@ static LLVMValueRef emit_worker(ProgramEmitter *p, const LoopGraph *graph, size_
     return worker;
 }
 
-/// What the region's threads share: a line with the frame, then their counters.
+/// What the region's threads share: COUNTS bytes with the frame, then their counters.
 static LLVMValueRef emit_region(ProgramEmitter *p, LLVMValueRef threads) {
     Emitter *em = p->em;
     LLVMTypeRef i8 = LLVMInt8TypeInContext(em->context);
     LLVMValueRef bytes = LLVMBuildMul(em->builder, threads, emit_int(em, COUNTS), "");
-    bytes = LLVMBuildAdd(em->builder, bytes, emit_int(em, CACHE_LINE), "");
+    bytes = LLVMBuildAdd(em->builder, bytes, emit_int(em, COUNTS), "");
     LLVMValueRef region = LLVMBuildArrayAlloca(em->builder, i8, bytes, "region");
-    LLVMSetAlignment(region, CACHE_LINE);
-    LLVMBuildMemSet(em->builder, region, LLVMConstInt(i8, 0, false), bytes, CACHE_LINE);
+    LLVMSetAlignment(region, COUNTS);
+    LLVMBuildMemSet(em->builder, region, LLVMConstInt(i8, 0, false), bytes, COUNTS);
     LLVMBuildStore(em->builder, p->frame, region);
     return region;
 }
@@ -577,6 +647,8 @@ void emit_program(Emitter *em, const LoopProgram *loops, const Module *module, c
         LLVMSetInitializer(p.lap, emit_int(em, 0));
         LLVMSetLinkage(p.lap, LLVMInternalLinkage);
     }
+    emit_take(&p);
+    emit_pass(&p);
     LLVMValueRef *graph = arena_array(em->arena, LLVMValueRef, loops->graphs.count + 1);
     for (size_t i = 0; i < loops->graphs.count; i++) {
         const LoopGraph *at = loops->graphs.at[i];
