@@ -313,11 +313,10 @@ static void compile_module(Job *job, size_t number, LLVMContextRef context, cons
 static void *compile_modules(void *argument) {
     Job *job = argument;
     for (;;) {
-        // the costly modules first; the program itself last
-        size_t taken = atomic_fetch_add(&job->next, 1);
-        if (taken >= job->objects.count)
+        // the program itself first, whose time grows with its launches and is no part's to share
+        size_t number = atomic_fetch_add(&job->next, 1);
+        if (number >= job->objects.count)
             return NULL;
-        size_t number = (taken + 1) % job->objects.count;
         LLVMContextRef context = context_new();
         Target target = target_new(job->options, number > 0);
         compile_module(job, number, context, &target);

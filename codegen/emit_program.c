@@ -31,7 +31,8 @@ typedef struct ProgramEmitter {
     LLVMValueRef take, pass; // kdc_take(), kdc_pass()
     // of the worker at work
     LLVMValueRef frame, thread, threads, scratch;
-    LLVMValueRef taking; // its Taking
+    LLVMValueRef space[SPACE_OUTPUT + 1]; // where each begins
+    LLVMValueRef taking;                  // its Taking
     LLVMValueRef ahead, nothing; // tables of what launches are to ask for: emit_ahead.c
 } ProgramEmitter;
 
@@ -58,37 +59,34 @@ static LLVMValueRef frame_field(ProgramEmitter *p, LLVMTypeRef type, size_t offs
     return LLVMBuildLoad2(p->em->builder, type, pointer, "");
 }
 
+/// Loads what buffers are found by: once, since each launch has several.
+static void load_spaces(ProgramEmitter *p) {
+    static const struct {
+        BufferSpace space;
+        size_t field;
+    } known[] = {{SPACE_STORAGE, offsetof(KdrtFrame, storage)},
+                 {SPACE_PHASE, offsetof(KdrtFrame, phase)},
+                 {SPACE_STEP, offsetof(KdrtFrame, step)},
+                 {SPACE_OUTPUT, offsetof(KdrtFrame, output)},
+                 {SPACE_SCALAR, offsetof(KdrtFrame, scalar)},
+                 {SPACE_INPUT, offsetof(KdrtFrame, input)}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        p->space[known[i].space] = frame_field(p, pointer_type(p->em), known[i].field);
+}
+
 static LLVMValueRef argument_pointer(ProgramEmitter *p, const Buffer *buffer) {
     Emitter *em = p->em;
-    LLVMTypeRef pointer = pointer_type(em);
-    size_t field = 0;
     int64_t offset = buffer->offset_bytes;
-    switch (buffer->space) {
-    case SPACE_STORAGE:
-        field = offsetof(KdrtFrame, storage);
-        break;
-    case SPACE_PHASE:
-        field = offsetof(KdrtFrame, phase);
-        break;
-    case SPACE_STEP:
-        field = offsetof(KdrtFrame, step);
-        break;
-    case SPACE_OUTPUT:
-        field = offsetof(KdrtFrame, output);
-        break;
-    case SPACE_SCALAR:
-        field = offsetof(KdrtFrame, scalar);
-        offset = (int64_t)(buffer->index * scalar_size_bytes(p->real));
-        break;
-    case SPACE_INPUT: {
-        LLVMValueRef table = frame_field(p, pointer, offsetof(KdrtFrame, input));
-        table = bytes_after(em, table, (int64_t)(buffer->index * sizeof(void *)));
-        return LLVMBuildLoad2(em->builder, pointer, table, "");
-    }
-    case SPACE_NONE:
+    if (buffer->space == SPACE_NONE)
         kdc_bug("a launch with an argument that is nowhere");
-    }
-    return bytes_after(em, frame_field(p, pointer, field), offset);
+    if (buffer->space == SPACE_SCALAR)
+        offset = (int64_t)(buffer->index * scalar_size_bytes(p->real));
+    if (buffer->space == SPACE_INPUT)
+        offset = (int64_t)(buffer->index * sizeof(void *));
+    LLVMValueRef place = bytes_after(em, p->space[buffer->space], offset);
+    return buffer->space == SPACE_INPUT
+               ? LLVMBuildLoad2(em->builder, pointer_type(em), place, "")
+               : place;
 }
 
 static LLVMValueRef declare_kernel(ProgramEmitter *p, uint32_t index) {
@@ -536,6 +534,7 @@ static LLVMValueRef emit_worker(ProgramEmitter *p, const LoopGraph *graph, size_
         new_function(p, arena_printf(em->arena, "worker_%zu", index), LLVMInternalLinkage);
     LLVMValueRef region = LLVMGetParam(worker, 0);
     p->frame = LLVMBuildLoad2(em->builder, pointer_type(em), region, "frame");
+    load_spaces(p);
     LLVMValueRef thread = call_entry(em, "omp_get_thread_num", NULL, 0);
     LLVMValueRef threads = call_entry(em, "omp_get_num_threads", NULL, 0);
     p->thread = LLVMBuildZExt(em->builder, thread, i64_type(em), "");
