@@ -23,13 +23,13 @@
 
 enum { MAX_LANES = 16 };
 
-/// A uniform run-time integer. It is available from anchor `level` on.
 /// factor * i in a loop over i, counted beside it.
 typedef struct Multiple {
     int64_t factor;
     LLVMValueRef phi;
 } Multiple;
 
+/// A uniform run-time integer. It is available from anchor `level` on.
 typedef struct Atom {
     LLVMValueRef value;
     Interval range;
